@@ -1,0 +1,142 @@
+//! The load: kept-alive connections, each with one request in flight. What is sent is made once, and of an answer only
+//! its status, length and presence of a patch are looked at: the generator must never be what limits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use futures_util::future::try_join_all;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::server::Announcement;
+
+/// As many connections, hence requests in flight.
+pub(crate) const CONNECTIONS: usize = 32;
+
+/// What a run showed.
+pub(crate) struct Load {
+    pub(crate) took: Duration,
+    /// Of every request, shortest first.
+    pub(crate) latencies: Vec<Duration>,
+}
+
+/// Connections to one server, and what is sent on them.
+pub(crate) struct Generator {
+    connections: Vec<Connection>,
+    request: Vec<u8>,
+    is_patched: bool,
+}
+
+struct Connection {
+    stream: TlsStream<TcpStream>,
+    answer: Vec<u8>,
+}
+
+impl Generator {
+    pub(crate) async fn connect(
+        server: &Announcement,
+        body: &[u8],
+        is_patched: bool,
+    ) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(server.ca_pem.as_bytes())?)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let tcp = TcpStream::connect(server.address).await?;
+            tcp.set_nodelay(true)?;
+            let name = ServerName::try_from("localhost")?;
+            connections.push(Connection {
+                stream: connector.connect(name, tcp).await?,
+                answer: Vec::with_capacity(4_096),
+            });
+        }
+        Ok(Self {
+            connections,
+            request: request(body),
+            is_patched,
+        })
+    }
+
+    /// Sends `requests`, spread evenly.
+    pub(crate) async fn run(&mut self, requests: usize) -> anyhow::Result<Load> {
+        let started = Instant::now();
+        let (request, is_patched) = (&self.request, self.is_patched);
+        let each = requests / CONNECTIONS;
+        let runs = self.connections.iter_mut().map(|connection| async move {
+            let mut latencies = Vec::with_capacity(each);
+            for _ in 0..each {
+                let sent = Instant::now();
+                connection.ask(request, is_patched).await?;
+                latencies.push(sent.elapsed());
+            }
+            anyhow::Ok(latencies)
+        });
+        let mut latencies = try_join_all(runs).await?.concat();
+        let took = started.elapsed();
+        latencies.sort_unstable();
+        Ok(Load { took, latencies })
+    }
+}
+
+impl Connection {
+    async fn ask(&mut self, request: &[u8], is_patched: bool) -> anyhow::Result<()> {
+        self.stream.write_all(request).await?;
+        self.answer.clear();
+        let (head, length) = loop {
+            let read = self.stream.read_buf(&mut self.answer).await?;
+            ensure!(read > 0, "the server closed the connection");
+            if let Some(head) = find(&self.answer, b"\r\n\r\n") {
+                break (head + 4, content_length(&self.answer[..head])?);
+            }
+        };
+        while self.answer.len() < head + length {
+            let read = self.stream.read_buf(&mut self.answer).await?;
+            ensure!(read > 0, "the server closed the connection");
+        }
+        let is_ok = self.answer.starts_with(b"HTTP/1.1 200 ");
+        let has_patch = find(&self.answer[head..], b"\"patchType\"").is_some();
+        ensure!(
+            is_ok && has_patch == is_patched,
+            "a wrong answer: {}",
+            String::from_utf8_lossy(&self.answer)
+        );
+        Ok(())
+    }
+}
+
+/// As the API server sends it.
+fn request(body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /mutate?timeout=10s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: kube-apiserver-admission\r\n\
+         Content-Length: {}\r\nAccept: application/json, */*\r\nContent-Type: application/json\r\n\
+         Accept-Encoding: gzip\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|part| part == wanted)
+}
+
+fn content_length(head: &[u8]) -> anyhow::Result<usize> {
+    let head = std::str::from_utf8(head)?;
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    let (_, length) = lines
+        .into_iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .context("an answer without its length")?;
+    Ok(length.parse()?)
+}

@@ -1,0 +1,179 @@
+//! What the webhook costs over HTTPS, against a handler that does nothing, in the same server.
+//!
+//! Two processes of this program serve: the *no-op* reads the body and answers with the review's uid; the *webhook* is
+//! what `serve` runs, on the warm path, at log level info, with metrics. A third loads them in turn. One worker thread
+//! each, so that on two cores the server is what is measured and not the generator.
+
+mod client;
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use client::{Generator, Load};
+use server::{Announcement, Kind};
+use support::numbers::{at_least, at_most, median};
+use support::review;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const ROUNDS: usize = 7;
+/// For each round about as many bytes, so that no round is short or long.
+const REQUESTS: [usize; 3] = [40_000, 24_000, 8_000];
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [serve, kind] = arguments.as_slice()
+        && serve == "serve"
+    {
+        return server::run(kind.parse()?);
+    }
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        println!("this takes a minute; run it with `cargo bench --bench load`");
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(compare())
+}
+
+async fn compare() -> anyhow::Result<()> {
+    println!(
+        "{} connections, TLS 1.3, HTTP/1.1, kept alive; medians of {ROUNDS} rounds, in turn\n",
+        client::CONNECTIONS
+    );
+    println!("   review             no-op    webhook     ratio");
+    for (bytes, requests) in review::SIZES.into_iter().zip(REQUESTS) {
+        let body = review::body(bytes);
+        let mut noop = Contestant::start(Kind::Noop, &body).await?;
+        let mut webhook = Contestant::start(Kind::Webhook, &body).await?;
+        noop.load(requests / 2).await?;
+        webhook.load(requests / 2).await?;
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            rounds.push((noop.load(requests).await?, webhook.load(requests).await?));
+        }
+        print_size(&body, &rounds);
+    }
+    Ok(())
+}
+
+fn print_size(body: &[u8], rounds: &[(Measured, Measured)]) {
+    let is_small = body.len() < 1_024;
+    let row = |name: &str, of: fn(&Measured) -> f64, verdict: fn(f64) -> &'static str| {
+        let each = |pick: fn(&(Measured, Measured)) -> &Measured| {
+            median(rounds.iter().map(|round| of(pick(round))).collect())
+        };
+        let ratios = rounds.iter().map(|(noop, webhook)| of(webhook) / of(noop));
+        let ratio = median(ratios.collect());
+        println!(
+            "{:>9} {name:<10} {:>10.3} {:>10.3} {ratio:>9.3}  {}",
+            review::kilobytes(body),
+            each(|round| &round.0),
+            each(|round| &round.1),
+            if is_small { "" } else { verdict(ratio) },
+        );
+    };
+    row("cpu s/10k", |m| m.cpu_seconds * 1e4, |r| at_most(r, 1.25));
+    row("1000/s", |m| m.per_second / 1e3, |r| at_least(r, 0.9));
+    row("p50 ms", |m| m.p50 * 1e3, |_| "");
+    row("p99 ms", |m| m.p99 * 1e3, |r| at_most(r, 1.2));
+    if is_small {
+        let more = rounds
+            .iter()
+            .map(|(noop, webhook)| (webhook.cpu_seconds - noop.cpu_seconds) * 1e6);
+        let more = median(more.collect());
+        println!(
+            "{:>9} cpu above the no-op {more:>22.2} us {}",
+            review::kilobytes(body),
+            at_most(more, 5.0)
+        );
+    }
+    println!();
+}
+
+/// What one round showed; CPU seconds are the server's, for one admission.
+struct Measured {
+    cpu_seconds: f64,
+    per_second: f64,
+    p50: f64,
+    p99: f64,
+}
+
+/// A server in a process of its own, and the connections to it.
+struct Contestant {
+    server: Server,
+    generator: Generator,
+}
+
+impl Contestant {
+    async fn start(kind: Kind, body: &[u8]) -> anyhow::Result<Self> {
+        let (server, announcement) = Server::start(kind)?;
+        let generator = Generator::connect(&announcement, body, kind.is_patching()).await?;
+        Ok(Self { server, generator })
+    }
+
+    async fn load(&mut self, requests: usize) -> anyhow::Result<Measured> {
+        let before = self.server.cpu()?;
+        let Load { took, latencies } = self.generator.run(requests).await?;
+        // The kernel adds up when a thread goes to sleep.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let cpu = self.server.cpu()?.saturating_sub(before);
+        let count = f64::from(u32::try_from(latencies.len())?);
+        let at =
+            |percent: usize| latencies[(latencies.len() * percent / 100).min(latencies.len() - 1)];
+        Ok(Measured {
+            cpu_seconds: cpu.as_secs_f64() / count,
+            per_second: count / took.as_secs_f64(),
+            p50: at(50).as_secs_f64(),
+            p99: at(99).as_secs_f64(),
+        })
+    }
+}
+
+/// This program as a server; ended when dropped, and by itself when this process is gone.
+struct Server(Child);
+
+impl Server {
+    fn start(kind: Kind) -> anyhow::Result<(Self, Announcement)> {
+        let child = Command::new(std::env::current_exe()?)
+            .args(["serve", kind.name()])
+            .env("TOKIO_WORKER_THREADS", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut server = Self(child);
+        let output = server.0.stdout.take().context("it has no output")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        let announcement = serde_json::from_str(&line).context("the server did not start")?;
+        Ok((server, announcement))
+    }
+
+    /// The CPU time of all its threads, user and system.
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        let mut nanoseconds = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            let times = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            let running = times.split(' ').next().unwrap_or_default();
+            nanoseconds += running.parse::<u64>()?;
+        }
+        ensure!(nanoseconds > 0, "this kernel does not count CPU time");
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

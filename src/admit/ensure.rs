@@ -1,0 +1,319 @@
+//! Making sure that a namespace's Secret holds fresh tokens, within an admission's deadline.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::failure::EnsureError;
+use super::judge::NeedRef;
+use super::metrics::Metrics;
+use super::need::Need;
+use super::new_entries::{Limit, NewEntries};
+use crate::clock::Clock;
+use crate::pull_secret::Freshness;
+use crate::secret::{Known, Put, SecretWriter, WriteError};
+use crate::token::{MintError, Token, TokenCache, Urgency};
+
+/// The most ensures under way or waiting: beyond that, an admission is told at once instead of queueing past its
+/// deadline.
+const MOST_WAITING: usize = 4_096;
+/// How long a registry whose token is slow keeps the Pod's other registries waiting.
+const HEAD_START: Duration = Duration::from_secs(1);
+
+/// On whose behalf something is ensured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A Pod that is being admitted.
+    Admission,
+    /// The same, but nothing may be written.
+    DryRun,
+    /// Nobody waits.
+    Background,
+}
+
+/// Ensures credentials, many namespaces at once. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Ensurer(Arc<Inner>);
+
+struct Inner {
+    writer: SecretWriter,
+    tokens: TokenCache,
+    clock: Clock,
+    metrics: Metrics,
+    waiting: Arc<Semaphore>,
+    new_entries: NewEntries,
+    /// One reader or writer of a namespace's Secret at a time: whoever comes second finds the work done.
+    locks: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>,
+    /// The namespaces that are being renewed in the background.
+    renewing: Mutex<HashSet<Arc<str>>>,
+}
+
+impl Ensurer {
+    pub(super) fn new(
+        writer: SecretWriter,
+        tokens: TokenCache,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            writer,
+            tokens,
+            new_entries: NewEntries::new(clock.clone()),
+            clock,
+            metrics,
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+            locks: Mutex::default(),
+            renewing: Mutex::default(),
+        }))
+    }
+
+    /// The freshness of what is needed least well, by what is known of the namespace.
+    pub(super) fn freshness(&self, known: &Known, needs: &[NeedRef<'_>]) -> Freshness {
+        let clock = &self.0.clock;
+        let freshness = needs
+            .iter()
+            .map(|need| known.freshness(need.wanted(), clock));
+        freshness.min().unwrap_or(Freshness::Fresh)
+    }
+
+    /// Ensures `needs` in `namespace` and waits for it until `deadline`. The work goes on after that.
+    pub(super) async fn ensure(
+        &self,
+        namespace: &str,
+        needs: Vec<Need>,
+        purpose: Purpose,
+        deadline: Instant,
+    ) -> Result<(), EnsureError> {
+        let work = self.start(namespace.into(), needs, purpose)?;
+        let outcome = timeout_at(deadline, work).await;
+        outcome.unwrap_or(Err(EnsureError::TooSlow))
+    }
+
+    /// Renews `needs` in the background, unless that is under way already.
+    pub(super) fn renew(&self, namespace: &str, needs: Vec<Need>) {
+        let namespace: Arc<str> = namespace.into();
+        if !self.0.renewing().insert(Arc::clone(&namespace)) {
+            return;
+        }
+        let renewal = Renewal(self.clone(), Arc::clone(&namespace));
+        // There are hours left to renew it: a full queue leaves it to the next admission.
+        if let Ok(work) = self.start(namespace, needs, Purpose::Background) {
+            tokio::spawn(async move {
+                // Its outcome is logged and counted.
+                let _ = work.await;
+                drop(renewal);
+            });
+        }
+    }
+
+    /// One attempt on behalf of the background.
+    pub(super) async fn retry(&self, namespace: &str, needs: Vec<Need>) -> Result<(), EnsureError> {
+        self.start(namespace.into(), needs, Purpose::Background)?
+            .await
+    }
+
+    /// When the first of the tokens for `needs` may be asked for again; now, where none has failed.
+    pub(super) fn retry_at(&self, needs: &[Need]) -> Instant {
+        let now = self.0.clock.monotonic();
+        let retries = needs
+            .iter()
+            .map(|need| self.0.tokens.retry_at(need.token()).unwrap_or(now));
+        retries.min().unwrap_or(now)
+    }
+
+    pub(super) fn token_trouble(&self) -> Option<String> {
+        self.0.tokens.trouble()
+    }
+
+    /// Runs as a task of its own, so that an admission that gives up does not take the work along.
+    fn start(
+        &self,
+        namespace: Arc<str>,
+        needs: Vec<Need>,
+        purpose: Purpose,
+    ) -> Result<impl Future<Output = Result<(), EnsureError>> + use<>, EnsureError> {
+        let Ok(place) = Arc::clone(&self.0.waiting).try_acquire_owned() else {
+            return Err(EnsureError::Busy);
+        };
+        let inner = Arc::clone(&self.0);
+        let task = tokio::spawn(async move {
+            let started = inner.clock.monotonic();
+            let outcome = inner.work(&namespace, &needs, purpose).await;
+            let took = inner.clock.monotonic().duration_since(started);
+            let failure = outcome.as_ref().err();
+            inner.metrics.ensured(took, failure.map(EnsureError::label));
+            let namespace = &*namespace;
+            match &outcome {
+                Ok(true) => tracing::info!(namespace, ?took, "pull Secret written"),
+                Ok(false) => tracing::debug!(namespace, ?took, "pull Secret needs no write"),
+                Err(error) => {
+                    tracing::warn!(namespace, ?took, %error, "pull Secret not ensured");
+                }
+            }
+            drop(place);
+            outcome.map(drop)
+        });
+        Ok(async move { task.await.unwrap_or(Err(EnsureError::Ended)) })
+    }
+}
+
+impl Inner {
+    /// Tells whether anything had to be written.
+    async fn work(
+        &self,
+        namespace: &Arc<str>,
+        needs: &[Need],
+        purpose: Purpose,
+    ) -> Result<bool, EnsureError> {
+        let known = {
+            let lock = self.lock(namespace);
+            let _alone = lock.mutex.lock().await;
+            self.writer.known(namespace).await?
+        };
+        let known = known.as_deref();
+        let is_fresh = |need: &Need| {
+            known.is_some_and(|known| {
+                known.freshness(need.wanted(), &self.clock) == Freshness::Fresh
+            })
+        };
+        if needs.iter().all(is_fresh) {
+            return Ok(false);
+        }
+        let admitted = self.new_entries.admit(namespace, known, needs);
+        admitted.map_err(|limit| match limit {
+            Limit::OfAll => EnsureError::Busy,
+            Limit::OfNamespace => EnsureError::TooManyNew {
+                namespace: namespace.to_string(),
+            },
+        })?;
+
+        let mut puts = match known {
+            Some(known) if purpose != Purpose::DryRun => self.restored(known, needs).await,
+            _ => Vec::new(),
+        };
+        let (mut written, mut failure) = (false, None);
+        let mut pending: Vec<Need> = needs.to_vec();
+        for patience in [HEAD_START, Duration::MAX] {
+            let answers = self.tokens(&pending, purpose, patience).await;
+            let mut late = Vec::new();
+            for (need, answer) in pending.into_iter().zip(answers) {
+                match answer {
+                    Some(Ok(token)) => puts.push((need, token)),
+                    Some(Err(error)) => {
+                        let registry = Arc::clone(need.key());
+                        failure.get_or_insert(EnsureError::NoToken { registry, error });
+                    }
+                    None => late.push(need),
+                }
+            }
+            if purpose != Purpose::DryRun {
+                written |= self.put(namespace, &puts).await?;
+            }
+            puts.clear();
+            pending = late;
+            if pending.is_empty() {
+                break;
+            }
+        }
+        failure.map_or(Ok(written), Err)
+    }
+
+    /// The repair of a Secret that somebody else edited drops all of its data, so it puts back what other Pods use, as
+    /// far as tokens for that can be had soon.
+    async fn restored(&self, known: &Known, needs: &[Need]) -> Vec<(Need, Arc<Token>)> {
+        if known.is_trusted(self.clock.monotonic()) {
+            return Vec::new();
+        }
+        let others = known.keys().filter_map(Need::of_entry);
+        let others: Vec<Need> = others.filter(|other| !needs.contains(other)).collect();
+        let tokens = self.tokens(&others, Purpose::Background, HEAD_START).await;
+        let restored = others.into_iter().zip(tokens);
+        restored
+            .filter_map(|(need, token)| Some((need, token?.ok()?)))
+            .collect()
+    }
+
+    /// What came of asking for each token; `None` where that takes longer than `patience`.
+    async fn tokens(
+        &self,
+        needs: &[Need],
+        purpose: Purpose,
+        patience: Duration,
+    ) -> Vec<Option<Result<Arc<Token>, MintError>>> {
+        let urgency = match purpose {
+            Purpose::Admission | Purpose::DryRun => Urgency::Admission,
+            Purpose::Background => Urgency::Background,
+        };
+        let asked = needs.iter().map(|need| async move {
+            let token = self.tokens.get(need.token(), urgency);
+            timeout(patience, token).await.ok()
+        });
+        join_all(asked).await
+    }
+
+    async fn put(
+        &self,
+        namespace: &Arc<str>,
+        puts: &[(Need, Arc<Token>)],
+    ) -> Result<bool, WriteError> {
+        if puts.is_empty() {
+            return Ok(false);
+        }
+        let puts = puts.iter().map(|(need, token)| Put {
+            wanted: need.wanted(),
+            token,
+        });
+        let puts: Vec<Put<'_>> = puts.collect();
+        let lock = self.lock(namespace);
+        let _alone = lock.mutex.lock().await;
+        self.writer.put(namespace, &puts).await
+    }
+
+    fn lock<'a>(&'a self, namespace: &'a Arc<str>) -> NamespaceLock<'a> {
+        let mut locks = self.locks();
+        let mutex = Arc::clone(locks.entry(Arc::clone(namespace)).or_default());
+        NamespaceLock {
+            inner: self,
+            namespace,
+            mutex,
+        }
+    }
+
+    fn locks(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn renewing(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.renewing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A namespace's lock, forgotten when nobody uses it any more, be it after a panic.
+struct NamespaceLock<'a> {
+    inner: &'a Inner,
+    namespace: &'a Arc<str>,
+    mutex: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Drop for NamespaceLock<'_> {
+    fn drop(&mut self) {
+        let mut locks = self.inner.locks();
+        // The map's and ours.
+        if Arc::strong_count(&self.mutex) == 2 {
+            locks.remove(self.namespace);
+        }
+    }
+}
+
+/// A renewal under way.
+struct Renewal(Ensurer, Arc<str>);
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.0.0.renewing().remove(&self.1);
+    }
+}

@@ -1,0 +1,133 @@
+//! Judging a review by policy: which images break a rule, and which credentials the Pod needs. Pure.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use super::Outcome;
+use crate::image::ecr::EcrHost;
+use crate::policy::{Action, Credential, Finding, Identity, Policy, decide};
+use crate::pull_secret::merge::MOST_ENTRIES;
+use crate::review::{Answer, ImageField, Pod, Review, at_most};
+
+/// The most findings of one action that are told; of the others, how many there are. A Pod can have 20,000 containers.
+const MOST_TOLD: usize = 10;
+/// The most characters that are shown of a container's name: a DNS label.
+const LONGEST_NAME: usize = 63;
+
+/// What a Pod's images come to.
+#[derive(Debug, Default)]
+pub(super) struct Judgement<'a> {
+    /// The broken rules, and the image that breaks each.
+    findings: Vec<(ImageField<'a>, Finding)>,
+    /// How many more findings of each action there are.
+    untold: [usize; 3],
+    /// The registries that the Pod needs a credential for, each once; at most one more than a Secret can hold.
+    pub(super) needs: Vec<NeedRef<'a>>,
+}
+
+/// A credential that a Pod needs, borrowed from its image.
+#[derive(Clone, Debug)]
+pub(super) struct NeedRef<'a> {
+    pub(super) host: EcrHost<'a>,
+    pub(super) identity: Identity,
+}
+
+impl<'a> Judgement<'a> {
+    /// Judges every image of a Pod.
+    pub(super) fn of(policy: &Policy, pod: &'a Pod<'a>) -> Self {
+        let mut judgement = Self::default();
+        pod.images().for_each(|field| judgement.add(policy, field));
+        judgement
+    }
+
+    /// Judges what an update changes: images that stand at the same place in the old object passed once, and a rule
+    /// that is newer than the Pod must not block its finalizers.
+    pub(super) fn of_update(policy: &Policy, review: &'a Review<'a>) -> Self {
+        let mut judgement = Self::default();
+        let Some(pod) = &review.object else {
+            return judgement;
+        };
+        let old: HashSet<ImageField<'_>> = review.old_object.iter().flat_map(Pod::images).collect();
+        pod.images()
+            .filter(|field| !old.contains(field))
+            .for_each(|field| judgement.add(policy, field));
+        judgement
+    }
+
+    fn add(&mut self, policy: &Policy, field: ImageField<'a>) {
+        let decision = decide(policy, field.image);
+        if let Some(finding) = decision.finding {
+            if self.told(finding.action).count() < MOST_TOLD {
+                self.findings.push((field, finding));
+            } else {
+                self.untold[finding.action as usize] += 1;
+            }
+        }
+        let Credential::Secret { host, identity } = decision.credential else {
+            return;
+        };
+        let known = self.needs.iter().any(|need| need.host.host == host.host);
+        if !known && self.needs.len() <= MOST_ENTRIES {
+            self.needs.push(NeedRef { host, identity });
+        }
+    }
+
+    /// The refusal, when a finding demands one: every sentence, so that the author mends all at once.
+    pub(super) fn refusal(&self) -> Option<Outcome> {
+        let decisive = self.decisive()?;
+        if decisive.action != Action::Enforce {
+            return None;
+        }
+        let sentences: Vec<String> = self.sentences(Action::Enforce).collect();
+        Some(Outcome::refuse(decisive.rule.id(), sentences.join("; ")))
+    }
+
+    /// Adds warnings and audit annotations for what is not enforced.
+    pub(super) fn remark(&self, mut outcome: Outcome) -> Outcome {
+        let Some(decisive) = self.decisive() else {
+            return outcome;
+        };
+        if outcome.answer == Answer::allow() || outcome.reason == "warm" {
+            outcome.reason = decisive.rule.id();
+        }
+        let warnings = &mut outcome.answer.warnings;
+        warnings.extend(self.sentences(Action::Warn));
+        let audited: Vec<String> = self.sentences(Action::Audit).collect();
+        if !audited.is_empty() {
+            outcome.answer.audit = Some(audited.join("; "));
+        }
+        outcome
+    }
+
+    /// The findings under one action, as one sentence for each, for people.
+    pub(super) fn sentences(&self, action: Action) -> impl Iterator<Item = String> {
+        let sentences = self
+            .told(action)
+            .map(|(field, finding)| sentence(field, finding));
+        let untold = self.untold[action as usize];
+        let more = (untold > 0).then(|| format!("and {untold} more images like these"));
+        sentences.chain(more)
+    }
+
+    fn told(&self, action: Action) -> impl Iterator<Item = &(ImageField<'a>, Finding)> {
+        let findings = self.findings.iter();
+        findings.filter(move |(_, finding)| finding.action == action)
+    }
+
+    /// The finding that decides: the first of the strictest action.
+    pub(super) fn decisive(&self) -> Option<&Finding> {
+        let findings = self.findings.iter().map(|(_, finding)| finding);
+        // The first of equals wins, which max_by_key would turn round.
+        findings.rev().max_by_key(|finding| finding.action)
+    }
+}
+
+fn sentence(field: &ImageField<'_>, finding: &Finding) -> String {
+    let mut sentence = field.list.item().to_owned();
+    if !field.name.is_empty() {
+        // Writing to a String cannot fail.
+        let _ = write!(sentence, " {:?}", at_most(LONGEST_NAME, field.name));
+    }
+    let _ = write!(sentence, ": {} [{}]", finding.message, finding.rule.id());
+    sentence
+}

@@ -1,0 +1,100 @@
+//! What is counted about admissions.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::outcome::Verdict;
+use crate::review::Operation;
+
+/// Upper bounds in seconds: the warm path takes microseconds, an ensure up to the API server's 30 seconds.
+const BUCKETS: [f64; 14] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AdmissionLabels {
+    operation: &'static str,
+    verdict: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EnsureLabels {
+    result: &'static str,
+}
+
+/// Counts and latencies of admissions and ensures.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    admissions: Family<AdmissionLabels, Counter>,
+    duration: Histogram,
+    ensures: Family<EnsureLabels, Counter>,
+    ensure_duration: Histogram,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            admissions: Family::default(),
+            duration: Histogram::new(BUCKETS),
+            ensures: Family::default(),
+            ensure_duration: Histogram::new(BUCKETS),
+        };
+        registry.register(
+            "admissions",
+            "Admission reviews by operation, verdict and reason",
+            metrics.admissions.clone(),
+        );
+        registry.register_with_unit(
+            "admission_duration",
+            "Time from a review's body to its answer",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "ensures",
+            "Attempts to make a namespace's pull Secret fresh, by result",
+            metrics.ensures.clone(),
+        );
+        registry.register_with_unit(
+            "ensure_duration",
+            "Time that an attempt to make a pull Secret fresh took",
+            Unit::Seconds,
+            metrics.ensure_duration.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn admitted(
+        &self,
+        operation: Operation,
+        verdict: Verdict,
+        reason: &'static str,
+        took: Duration,
+    ) {
+        let operation = match operation {
+            Operation::Create => "create",
+            Operation::Update => "update",
+            Operation::Other => "other",
+        };
+        let labels = AdmissionLabels {
+            operation,
+            verdict: verdict.label(),
+            reason,
+        };
+        self.admissions.get_or_create(&labels).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn ensured(&self, took: Duration, failure: Option<&'static str>) {
+        let result = failure.unwrap_or("ok");
+        self.ensures.get_or_create(&EnsureLabels { result }).inc();
+        self.ensure_duration.observe(took.as_secs_f64());
+    }
+}

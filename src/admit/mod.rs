@@ -1,0 +1,262 @@
+//! One admission, from review to verdict.
+
+mod ensure;
+mod failure;
+mod heal;
+mod judge;
+mod metrics;
+mod need;
+mod new_entries;
+mod outcome;
+mod pod;
+mod record;
+mod workload;
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::namespace::{NamespaceIndex, is_valid_name};
+use crate::policy::{OnFailure, Policy};
+use crate::review::{Envelope, InjectionPatch, Operation, Review, Unreadable, parse, parse_front};
+use crate::secret::{SecretIndex, SecretWriter};
+use crate::token::TokenCache;
+use ensure::Ensurer;
+use heal::Healer;
+pub use metrics::Metrics;
+pub use outcome::{Outcome, Verdict};
+
+/// Which webhook is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Webhook {
+    /// Validates, ensures and injects.
+    Mutating,
+    /// Validates and ensures; sees the final object and the workload templates, and patches nothing.
+    Validating,
+}
+
+/// What an admission needs beside the parts that do the work.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The Secret's name in every namespace.
+    pub secret: String,
+    /// Namespaces that are left alone: kube-system and our own, so that we never stand in the way of our own Pods.
+    pub excluded_namespaces: HashSet<String>,
+    /// What is allowed.
+    pub policy: Policy,
+}
+
+/// The parts that do the work.
+pub struct Parts {
+    /// Time and jitter.
+    pub clock: Clock,
+    /// What is known of Secrets.
+    pub index: Arc<SecretIndex>,
+    /// What is known of namespaces.
+    pub namespaces: Arc<NamespaceIndex>,
+    /// Writes Secrets.
+    pub writer: SecretWriter,
+    /// Makes tokens.
+    pub tokens: TokenCache,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// Why a request gets HTTP 400 instead of an answer: it is no AdmissionReview, so there is no uid to answer with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAReview(String);
+
+/// The service behind both webhooks.
+pub struct Admission {
+    settings: Settings,
+    injection: InjectionPatch,
+    clock: Clock,
+    index: Arc<SecretIndex>,
+    namespaces: Arc<NamespaceIndex>,
+    ensurer: Ensurer,
+    healer: Healer,
+    metrics: Metrics,
+}
+
+impl Admission {
+    /// The service, ready for reviews. The index may still be empty.
+    pub fn new(settings: Settings, parts: Parts) -> Self {
+        let Parts {
+            clock,
+            index,
+            namespaces,
+            writer,
+            tokens,
+            metrics,
+        } = parts;
+        let ensurer = Ensurer::new(writer, tokens, clock.clone(), metrics.clone());
+        Self {
+            injection: InjectionPatch::new(&settings.secret),
+            healer: Healer::new(ensurer.clone(), clock.clone()),
+            settings,
+            clock,
+            index,
+            namespaces,
+            ensurer,
+            metrics,
+        }
+    }
+
+    /// The clock that deadlines are measured by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Answers the review in `body` before `deadline`.
+    ///
+    /// # Errors
+    /// [`NotAReview`] when there is no uid to answer with; everything else is an answer.
+    pub async fn answer(
+        &self,
+        webhook: Webhook,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Vec<u8>, NotAReview> {
+        let started = self.clock.monotonic();
+        let review = match parse(body) {
+            Ok(review) => review,
+            Err(Unreadable::NotAReview(reason)) => return Err(NotAReview(reason)),
+            Err(Unreadable::Object { envelope, reason }) => {
+                let outcome = self.unreadable(&envelope, &reason);
+                return Ok(self.finish(&envelope, &outcome, started));
+            }
+        };
+        let outcome = AssertUnwindSafe(self.decide(webhook, body, &review, deadline));
+        let outcome = outcome.catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| self.internal_failure());
+        Ok(self.finish(&review.envelope, &outcome, started))
+    }
+
+    /// Answers a review that was too large to be read whole, from the envelope at its front.
+    ///
+    /// # Errors
+    /// [`NotAReview`] when no envelope can be read there.
+    pub fn answer_too_large(&self, front: &[u8]) -> Result<Vec<u8>, NotAReview> {
+        let started = self.clock.monotonic();
+        let envelope = parse_front(front).ok_or_else(|| {
+            NotAReview("the body is too large, and no AdmissionReview starts it".to_owned())
+        })?;
+        let outcome = if self.leaves_alone(&envelope) {
+            Outcome::allow("too_large")
+        } else if self.settings.policy.is_enforcing() {
+            Outcome::refuse(
+                "too_large",
+                "this Pod is too large to check: its review is over 7 MiB; make its spec smaller",
+            )
+        } else {
+            Outcome::warn(
+                "too_large",
+                "this Pod was not checked: its review is over 7 MiB",
+            )
+        };
+        Ok(self.finish(&envelope, &outcome, started))
+    }
+
+    /// How many namespaces wait for a Secret that could not be made when a Pod was admitted.
+    pub fn healing(&self) -> usize {
+        self.healer.len()
+    }
+
+    /// Why tokens that were asked for lately cannot be made; `None` while all can.
+    pub fn token_trouble(&self) -> Option<String> {
+        self.ensurer.token_trouble()
+    }
+
+    async fn decide(
+        &self,
+        webhook: Webhook,
+        body: &[u8],
+        review: &Review<'_>,
+        deadline: Instant,
+    ) -> Outcome {
+        let envelope = &review.envelope;
+        if self.is_excluded(envelope) {
+            return Outcome::allow("excluded_namespace");
+        }
+        if !is_pod(envelope) {
+            return self.workload(webhook, body, envelope);
+        }
+        let operation = envelope.operation();
+        if operation == Operation::Other {
+            return Outcome::allow("other_operation");
+        }
+        if !is_valid_name(envelope.namespace()) {
+            // The API server sends none such, and the name would become part of a URL.
+            let message = "this Pod is in no namespace that can exist";
+            return Outcome::refuse("bad_namespace", message);
+        }
+        let Some(pod) = &review.object else {
+            return self.unreadable(envelope, "the review holds no object");
+        };
+        if pod.is_mirror() {
+            return Outcome::allow("mirror_pod");
+        }
+        match operation {
+            // Only the API server sets a deletionTimestamp, and never on a new Pod.
+            Operation::Update if pod.is_being_deleted() => Outcome::allow("being_deleted"),
+            Operation::Update => self.update(review, pod, deadline).await,
+            Operation::Create | Operation::Other => {
+                self.create(webhook, envelope, pod, deadline).await
+            }
+        }
+    }
+
+    /// A Pod that cannot be read is refused while any rule is enforced: otherwise that would be a way around policy.
+    fn unreadable(&self, envelope: &Envelope<'_>, reason: &str) -> Outcome {
+        if self.leaves_alone(envelope) {
+            Outcome::allow("not_a_pod")
+        } else if self.settings.policy.is_enforcing() {
+            Outcome::refuse("unreadable", format!("this Pod cannot be read: {reason}"))
+        } else {
+            Outcome::warn(
+                "unreadable",
+                format!("this Pod was not checked, because it cannot be read: {reason}"),
+            )
+        }
+    }
+
+    fn internal_failure(&self) -> Outcome {
+        let message = "ecr-admission failed while checking this Pod; see its log";
+        match self.settings.policy.on_internal_error {
+            OnFailure::Admit => Outcome::warn("internal", message),
+            OnFailure::Deny => Outcome::refuse("internal", message),
+        }
+    }
+
+    fn is_excluded(&self, envelope: &Envelope<'_>) -> bool {
+        let excluded = &self.settings.excluded_namespaces;
+        excluded.contains(envelope.namespace())
+    }
+
+    /// Whether the envelope alone says that there is nothing to judge. One that was cut off before it says so does not.
+    fn leaves_alone(&self, envelope: &Envelope<'_>) -> bool {
+        let may_be_pod = envelope.kind().is_empty() || is_pod(envelope);
+        self.is_excluded(envelope) || !may_be_pod || envelope.operation() == Operation::Other
+    }
+
+    fn finish(&self, envelope: &Envelope<'_>, outcome: &Outcome, started: Instant) -> Vec<u8> {
+        let took = self.clock.monotonic().duration_since(started);
+        self.metrics.admitted(
+            envelope.operation(),
+            outcome.verdict(),
+            outcome.reason,
+            took,
+        );
+        record::log(envelope, outcome, took);
+        outcome.answer.to_json(envelope.uid(), &self.injection)
+    }
+}
+
+fn is_pod(envelope: &Envelope<'_>) -> bool {
+    envelope.group().is_empty() && envelope.kind() == "Pod"
+}

@@ -1,0 +1,67 @@
+//! What a namespace needs: one credential for each registry.
+
+use std::sync::Arc;
+
+use super::judge::NeedRef;
+use crate::image::ecr::EcrHost;
+use crate::policy::Identity;
+use crate::secret::Wanted;
+use crate::token::TokenKey;
+
+/// A credential that a namespace needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    key: Arc<str>,
+    token: TokenKey,
+}
+
+impl From<&NeedRef<'_>> for Need {
+    fn from(need: &NeedRef<'_>) -> Self {
+        Self::new(&need.host, need.identity.clone())
+    }
+}
+
+impl Need {
+    fn new(host: &EcrHost<'_>, identity: Identity) -> Self {
+        Self {
+            key: host.host.into(),
+            token: TokenKey {
+                identity,
+                partition: host.partition,
+                region: host.region.into(),
+            },
+        }
+    }
+
+    /// The need behind an entry of a Secret whose other entries a repair must put back.
+    pub(super) fn of_entry(key: &str) -> Option<Self> {
+        Some(Self::new(&EcrHost::parse(key)?, Identity::Controller))
+    }
+
+    /// The `auths` key.
+    pub(super) fn key(&self) -> &Arc<str> {
+        &self.key
+    }
+
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            key: &self.key,
+            identity: self.token.identity.fingerprint(),
+            generation: 0,
+        }
+    }
+
+    pub(super) fn token(&self) -> &TokenKey {
+        &self.token
+    }
+}
+
+impl NeedRef<'_> {
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            key: self.host.host,
+            identity: self.identity.fingerprint(),
+            generation: 0,
+        }
+    }
+}

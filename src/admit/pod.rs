@@ -1,0 +1,152 @@
+//! A Pod's admission: judge its images, make sure of its credentials, inject.
+
+use tokio::time::Instant;
+
+use super::ensure::Purpose;
+use super::failure::EnsureError;
+use super::judge::Judgement;
+use super::need::Need;
+use super::{Admission, Outcome, Webhook};
+use crate::policy::OnFailure;
+use crate::pull_secret::Freshness;
+use crate::pull_secret::merge::MOST_ENTRIES;
+use crate::review::{Envelope, Patch, Pod, Review};
+use crate::secret::Lookup;
+
+impl Admission {
+    pub(super) async fn create(
+        &self,
+        webhook: Webhook,
+        envelope: &Envelope<'_>,
+        pod: &Pod<'_>,
+        deadline: Instant,
+    ) -> Outcome {
+        let judgement = Judgement::of(&self.settings.policy, pod);
+        if let Some(refused) = judgement.refusal() {
+            return refused;
+        }
+        let refers = pod.refers_to(&self.settings.secret);
+        let namespace = self.namespaces.get(envelope.namespace());
+        let injects = namespace.inject && !pod.opts_out();
+        let mut outcome = if judgement.needs.is_empty() {
+            Outcome::allow("no_private_ecr_image")
+        } else if !injects && !refers {
+            Outcome::allow("injection_off")
+        } else if webhook == Webhook::Validating && !refers {
+            // Reinvocation never calls a webhook for the first time, so this is the last chance to notice.
+            self.not_injected()
+        } else {
+            self.ensure(envelope, &judgement, deadline).await
+        };
+        if webhook == Webhook::Mutating && injects && !refers && !judgement.needs.is_empty() {
+            let absent = !pod.has_image_pull_secrets();
+            outcome.answer.patch = if outcome.answer.refusal.is_some() {
+                Patch::None
+            } else if absent {
+                Patch::AddList
+            } else {
+                Patch::Append
+            };
+        }
+        judgement.remark(outcome)
+    }
+
+    /// An update never patches (imagePullSecrets is immutable); it ensures a new registry for a Pod that refers to our
+    /// Secret.
+    pub(super) async fn update(
+        &self,
+        review: &Review<'_>,
+        pod: &Pod<'_>,
+        deadline: Instant,
+    ) -> Outcome {
+        let judgement = Judgement::of_update(&self.settings.policy, review);
+        if let Some(refused) = judgement.refusal() {
+            return refused;
+        }
+        let outcome = if judgement.needs.is_empty() {
+            Outcome::allow("no_new_private_ecr_image")
+        } else if pod.refers_to(&self.settings.secret) {
+            self.ensure(&review.envelope, &judgement, deadline).await
+        } else {
+            Outcome::allow("injection_off")
+        };
+        judgement.remark(outcome)
+    }
+
+    /// Makes sure that the Secret holds what the Pod needs. The warm path does no I/O.
+    async fn ensure(
+        &self,
+        envelope: &Envelope<'_>,
+        judgement: &Judgement<'_>,
+        deadline: Instant,
+    ) -> Outcome {
+        let namespace = envelope.namespace();
+        let needs = || judgement.needs.iter().map(Need::from).collect::<Vec<_>>();
+        if let Lookup::Known(known) = self.index.look_up(namespace) {
+            match self.ensurer.freshness(&known, &judgement.needs) {
+                Freshness::Fresh => return Outcome::allow("warm"),
+                Freshness::Aging => {
+                    if !envelope.dry_run() {
+                        self.ensurer.renew(namespace, needs());
+                    }
+                    return Outcome::allow("warm");
+                }
+                Freshness::Unusable => {}
+            }
+        }
+        if self.namespaces.get(namespace).terminating {
+            return Outcome::allow("namespace_terminating");
+        }
+        let purpose = if envelope.dry_run() {
+            Purpose::DryRun
+        } else {
+            Purpose::Admission
+        };
+        let ensured = if judgement.needs.len() > MOST_ENTRIES {
+            Err(EnsureError::TooManyRegistries)
+        } else {
+            let ensure = self.ensurer.ensure(namespace, needs(), purpose, deadline);
+            ensure.await
+        };
+        match ensured {
+            Ok(()) if envelope.dry_run() => Outcome::allow("dry_run"),
+            Ok(()) => Outcome::allow("ensured"),
+            Err(error) => {
+                let outcome = self.without_credential(&error);
+                let heals = outcome.answer.refusal.is_none() && !error.is_final();
+                if heals && !envelope.dry_run() {
+                    self.healer.heal(namespace, needs());
+                }
+                outcome
+            }
+        }
+    }
+
+    /// What becomes of a Pod that has no usable credential. The API server cuts long warnings, so the first words must
+    /// say it.
+    fn without_credential(&self, error: &EnsureError) -> Outcome {
+        let reason = error.label();
+        match self.settings.policy.on_failure {
+            OnFailure::Deny => Outcome::refuse(reason, format!("no pull credential: {error}")),
+            OnFailure::Admit if error.is_final() => {
+                Outcome::warn(reason, format!("no pull credential: {error}"))
+            }
+            OnFailure::Admit => Outcome::warn(
+                reason,
+                format!("no pull credential yet, still trying: {error}"),
+            ),
+        }
+    }
+
+    fn not_injected(&self) -> Outcome {
+        let secret = &self.settings.secret;
+        let message = format!(
+            "private ECR image without Secret {secret} in imagePullSecrets: another webhook changed the image, or \
+             ecr-admission was not asked; recreate the Pod"
+        );
+        match self.settings.policy.on_failure {
+            OnFailure::Admit => Outcome::warn("not_injected", message),
+            OnFailure::Deny => Outcome::refuse("not_injected", message),
+        }
+    }
+}

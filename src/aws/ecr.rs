@@ -1,0 +1,261 @@
+//! Mints tokens: `ecr:GetAuthorizationToken`, in the registry's region.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::credential_fn::provide_credentials_fn;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_ecr::Client;
+use aws_sdk_ecr::config::retry::RetryPartition;
+use aws_sdk_ecr::operation::get_authorization_token::GetAuthorizationTokenOutput;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, BeforeSerializationInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::orchestrator::SensitiveOutput;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::date_time::{DateTime, Format};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::answer;
+use super::credentials::SharedCredentials;
+use super::failure::{self, Place};
+use super::settings::{AwsSettings, SetupError};
+use super::time::SdkTime;
+use super::{TokenLife, http};
+use crate::clock::Clock;
+use crate::policy::Identity;
+use crate::token::{MintError, Token, TokenKey, TokenSource};
+
+/// To connect, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For one attempt; leaves time for the second within [`AwsSettings::mint_timeout`].
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
+/// One retry, for what is over at once. The cache in front does the rest.
+const ATTEMPTS_MAX: u32 = 2;
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Of how many regions it is remembered that their tokens' expiry cannot be believed.
+const DOUBTED_REGIONS_MAX: usize = 64;
+
+/// Tokens from Amazon ECR. One SDK client for all regions: the region is given anew with each call, so nothing is
+/// kept for a region that a user invented.
+#[derive(Debug)]
+pub struct EcrTokenSource {
+    client: Client,
+    credentials: SharedCredentials,
+    clock: Clock,
+    life: TokenLife,
+    mint_timeout: Duration,
+    /// Regions that were warned about, so that each is only once.
+    doubted: Mutex<HashSet<Arc<str>>>,
+}
+
+impl EcrTokenSource {
+    /// With credentials of the SDK's default chain: environment, profile, web identity (IRSA), container (EKS Pod
+    /// Identity, ECS), instance metadata. Reads files, but asks no network: see [`EcrTokenSource::warm_up`].
+    pub async fn load(settings: &AwsSettings, clock: &Clock) -> Result<Self, SetupError> {
+        Self::build(settings, clock, |loader| loader).await
+    }
+
+    /// With the credentials of `provider`, which is asked seldom: what it gives is cached.
+    pub async fn with_credentials(
+        settings: &AwsSettings,
+        clock: &Clock,
+        provider: impl ProvideCredentials + 'static,
+    ) -> Result<Self, SetupError> {
+        Self::build(settings, clock, |loader| {
+            loader.credentials_provider(provider)
+        })
+        .await
+    }
+
+    async fn build(
+        settings: &AwsSettings,
+        clock: &Clock,
+        credentials: impl FnOnce(ConfigLoader) -> ConfigLoader,
+    ) -> Result<Self, SetupError> {
+        let loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http::client(settings).await?)
+            .time_source(SdkTime(clock.clone()))
+            .sleep_impl(TokioSleep::new())
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(ATTEMPTS_MAX)
+                    .with_initial_backoff(RETRY_PAUSE)
+                    .with_max_backoff(RETRY_PAUSE_MAX),
+            )
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                    .build(),
+            )
+            .region(home_region(settings).await);
+        let loader = match AppName::new(env!("CARGO_PKG_NAME")) {
+            Ok(name) => loader.app_name(name),
+            Err(_) => loader,
+        };
+        let sdk = credentials(loader).load().await;
+        // The loader always sets a provider; an empty one would say "no credentials" at the first call.
+        let provider = sdk.credentials_provider().unwrap_or_else(|| {
+            let none = || async { Err(CredentialsError::not_loaded_no_source()) };
+            SharedCredentialsProvider::new(provide_credentials_fn(none))
+        });
+        let mut config = aws_sdk_ecr::config::Builder::from(&sdk);
+        if let Some(endpoint) = &settings.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+            credentials: SharedCredentials::new(provider, clock.clone()),
+            clock: clock.clone(),
+            life: settings.token_life,
+            mint_timeout: settings.mint_timeout,
+            doubted: Mutex::default(),
+        })
+    }
+
+    /// Loads the credentials, so that the first admission need not wait for STS or instance metadata. An error is
+    /// worth a log line, no more: the next mint tries again.
+    pub async fn warm_up(&self) -> Result<(), MintError> {
+        match self.credentials.get().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failure::credentials(&error)),
+        }
+    }
+
+    async fn mint_with_base_credentials(&self, key: &TokenKey) -> Result<Token, MintError> {
+        let deadline = self.clock.monotonic() + self.mint_timeout;
+        let credentials = match tokio::time::timeout_at(deadline, self.credentials.get()).await {
+            Ok(loaded) => loaded.map_err(|error| failure::credentials(&error))?,
+            Err(_) => return Err(failure::slow_credentials(self.mint_timeout)),
+        };
+        let date = DateHeader::default();
+        let call = self.call(key, credentials.clone(), date.clone());
+        let place = |date: &DateHeader| Place {
+            region: &key.region,
+            clock_ahead: date.get().map(|aws| self.clock.now().duration_since(aws)),
+        };
+        let output = match tokio::time::timeout_at(deadline, call).await {
+            Err(_) => return Err(failure::slow_answer(&place(&date))),
+            Ok(Err(error)) => {
+                if failure::blames_credentials(&error) {
+                    self.credentials.refused(&credentials);
+                }
+                return Err(failure::mint(&error, &place(&date)));
+            }
+            Ok(Ok(output)) => output,
+        };
+        let issued_at = date.get().unwrap_or_else(|| self.clock.now());
+        let answer = answer::read(output, issued_at, self.life)
+            .map_err(|malformed| failure::malformed(malformed, &place(&date)))?;
+        if answer.expiry_assumed {
+            self.warn_of_expiry(&key.region);
+        }
+        Ok(answer.token)
+    }
+
+    async fn call(
+        &self,
+        key: &TokenKey,
+        credentials: Credentials,
+        date: DateHeader,
+    ) -> Result<GetAuthorizationTokenOutput, failure::CallError> {
+        let this_call = aws_sdk_ecr::Config::builder()
+            .region(Region::new(key.region.to_string()))
+            .credentials_provider(credentials)
+            // The SDK's own retry quotas are global, one a region, and never dropped: regions come from users.
+            .retry_partition(RetryPartition::custom("one call").build());
+        self.client
+            .get_authorization_token()
+            .customize()
+            .interceptor(date)
+            .config_override(this_call)
+            .send()
+            .await
+    }
+
+    fn warn_of_expiry(&self, region: &Arc<str>) {
+        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        if doubted.len() < DOUBTED_REGIONS_MAX && doubted.insert(Arc::clone(region)) {
+            tracing::warn!(
+                %region,
+                assumed_life_seconds = self.life.when_past.as_secs(),
+                "ECR's answer has no expiry or one that is past; the token is taken to live for a fixed time"
+            );
+        }
+    }
+}
+
+impl TokenSource for EcrTokenSource {
+    fn mint<'a>(&'a self, key: &'a TokenKey) -> BoxFuture<'a, Result<Token, MintError>> {
+        match key.identity {
+            Identity::Controller => self.mint_with_base_credentials(key).boxed(),
+        }
+    }
+}
+
+/// Where STS is asked for base credentials: as the SDK finds it, but without instance metadata, which takes seconds
+/// where there is none, and with a fallback, for registries name their own region and nobody need set one.
+async fn home_region(settings: &AwsSettings) -> Option<Region> {
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(Region::new(settings.fallback_region.clone()))
+        .region()
+        .await
+}
+
+/// AWS's clock, from the last response to one call.
+#[derive(Clone, Debug, Default)]
+struct DateHeader(Arc<Mutex<Option<Timestamp>>>);
+
+impl DateHeader {
+    fn get(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for DateHeader {
+    fn name(&self) -> &'static str {
+        "DateHeader"
+    }
+
+    fn read_before_serialization(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // ECR's model does not mark the token as sensitive, so the SDK would trace the response's body.
+        bag.interceptor_state().store_put(SensitiveOutput);
+        Ok(())
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let header = context.response().headers().get("date");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = header
+            .and_then(|date| DateTime::from_str(date, Format::HttpDate).ok())
+            .and_then(|date| Timestamp::from_second(date.secs()).ok());
+        Ok(())
+    }
+}

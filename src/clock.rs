@@ -1,0 +1,126 @@
+//! The only source of time and of randomness.
+//!
+//! Two clocks, because each fails in its own way: the *wall* clock is what certificates and tokens are dated in, and
+//! it can jump; the *monotonic* clock never jumps, and knows no dates. Code that decides whether something has expired
+//! asks both.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+/// A handle on both clocks and on the jitter source; clones share them.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    wall: Wall,
+    jitter: Mutex<fastrand::Rng>,
+}
+
+#[derive(Debug)]
+enum Wall {
+    System,
+    /// Moves with tokio's clock, so that a test with paused time moves it too, and jumps when told.
+    Simulated {
+        origin: Instant,
+        at_origin: Mutex<Timestamp>,
+    },
+}
+
+impl Clock {
+    /// The machine's own clock, with jitter that differs at every start.
+    pub fn system() -> Self {
+        Self::with(Wall::System, fastrand::Rng::new())
+    }
+
+    /// A wall clock that says `start` now and then follows tokio's clock; jitter comes from `seed`. For tests and
+    /// simulations.
+    pub fn simulated(start: Timestamp, seed: u64) -> Self {
+        let wall = Wall::Simulated {
+            origin: Instant::now(),
+            at_origin: Mutex::new(start),
+        };
+        Self::with(wall, fastrand::Rng::with_seed(seed))
+    }
+
+    fn with(wall: Wall, rng: fastrand::Rng) -> Self {
+        Self(Arc::new(Inner {
+            wall,
+            jitter: Mutex::new(rng),
+        }))
+    }
+
+    /// The wall-clock time.
+    pub fn now(&self) -> Timestamp {
+        match &self.0.wall {
+            Wall::System => Timestamp::now(),
+            Wall::Simulated { origin, at_origin } => {
+                let start = *at_origin.lock().unwrap_or_else(PoisonError::into_inner);
+                add(start, origin.elapsed())
+            }
+        }
+    }
+
+    /// The monotonic time.
+    pub fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// A uniformly random duration below `max`.
+    pub fn jitter(&self, max: Duration) -> Duration {
+        let mut rng = self.0.jitter.lock().unwrap_or_else(PoisonError::into_inner);
+        max.mul_f64(rng.f64())
+    }
+
+    /// Moves a simulated wall clock by `by` and leaves the monotonic clock alone, as an administrator or NTP would.
+    /// Does nothing to the system's clock.
+    pub fn jump(&self, by: SignedDuration) {
+        if let Wall::Simulated { at_origin, .. } = &self.0.wall {
+            let mut start = at_origin.lock().unwrap_or_else(PoisonError::into_inner);
+            *start = start.saturating_add(by).unwrap_or(*start);
+        }
+    }
+}
+
+/// `at` + `by`, held at the end of time instead of overflowing.
+pub fn add(at: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by)
+        .ok()
+        .and_then(|by| at.checked_add(by).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simulated_wall_clock_follows_paused_time_and_jumps_alone() {
+        let start: Timestamp = "2026-11-21T00:00:00Z".parse().unwrap();
+        let clock = Clock::simulated(start, 1);
+        let before = clock.monotonic();
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(clock.now(), add(start, Duration::from_mins(1)));
+
+        clock.jump(SignedDuration::from_hours(-1));
+        assert_eq!(clock.now(), start + SignedDuration::from_mins(-59));
+        assert_eq!(clock.monotonic() - before, Duration::from_mins(1));
+    }
+
+    #[test]
+    fn jitter_is_repeatable_from_its_seed_and_stays_below_its_maximum() {
+        let (a, b) = (
+            Clock::simulated(Timestamp::UNIX_EPOCH, 7),
+            Clock::simulated(Timestamp::UNIX_EPOCH, 7),
+        );
+        for _ in 0..1000 {
+            let max = Duration::from_secs(10);
+            let drawn = a.jitter(max);
+            assert_eq!(drawn, b.jitter(max));
+            assert!(drawn < max);
+        }
+    }
+}

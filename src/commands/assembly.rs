@@ -1,0 +1,71 @@
+//! Wiring the admission service, the same way for `serve`, `demo`, tests and benchmarks.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use crate::admit::{self, Admission, Parts};
+use crate::clock::Clock;
+use crate::namespace::NamespaceIndex;
+use crate::secret::{self, PodImages, SecretIndex, SecretStore, SecretWriter};
+use crate::token::{self, TokenCache, TokenSource};
+
+/// What the name of every metric starts with.
+pub const METRICS_PREFIX: &str = "ecr_admission";
+
+/// The outside systems behind the service.
+pub struct Outside {
+    /// Where Secrets are kept.
+    pub store: Arc<dyn SecretStore>,
+    /// Which images Pods name.
+    pub pods: Arc<dyn PodImages>,
+    /// Where tokens come from.
+    pub tokens: Arc<dyn TokenSource>,
+}
+
+/// The service, and the mirrors that somebody must feed.
+pub struct Assembly {
+    /// The service.
+    pub admission: Arc<Admission>,
+    /// To be fed by a watch of Secrets.
+    pub index: Arc<SecretIndex>,
+    /// To be fed by a watch of namespaces.
+    pub namespaces: Arc<NamespaceIndex>,
+}
+
+/// Wires the service and registers its metrics.
+pub fn assemble(
+    settings: admit::Settings,
+    clock: &Clock,
+    outside: Outside,
+    registry: &mut Registry,
+) -> Assembly {
+    let index = Arc::new(SecretIndex::new(clock.clone()));
+    let namespaces = Arc::new(NamespaceIndex::default());
+    let writer = SecretWriter::new(
+        &settings.secret,
+        outside.store,
+        outside.pods,
+        Arc::clone(&index),
+        clock.clone(),
+        secret::Metrics::register(registry, Arc::clone(&index)),
+    );
+    let tokens = TokenCache::new(
+        outside.tokens,
+        clock.clone(),
+        token::Metrics::register(registry),
+    );
+    let parts = Parts {
+        clock: clock.clone(),
+        index: Arc::clone(&index),
+        namespaces: Arc::clone(&namespaces),
+        writer,
+        tokens,
+        metrics: admit::Metrics::register(registry),
+    };
+    Assembly {
+        admission: Arc::new(Admission::new(settings, parts)),
+        index,
+        namespaces,
+    }
+}

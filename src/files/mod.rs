@@ -1,0 +1,5 @@
+//! What is read from disk, always by contents.
+
+pub mod certificates;
+
+pub use certificates::{AuthorityFile, CertificateFiles};

@@ -1,0 +1,337 @@
+//! The grammar of image references: exactly that of distribution/reference v0.6.0 `ParseNormalizedNamed`, which
+//! containerd and the kubelet use, oddities included. Refusing an oddity is a matter of policy, not of grammar.
+//!
+//! ```text
+//! reference  = name [ ":" tag ] [ "@" digest ]
+//! name       = [ domain "/" ] path
+//! domain     = host [ ":" digits ]          host: DNS labels of letters, digits, hyphens; or "[" IPv6 "]"
+//! path       = component { "/" component }
+//! component  = alnum { separator alnum }    alnum: lower-case letters, digits; separator: "." "_" "__" or hyphens
+//! tag        = word { word | "." | "-" }    at most 128
+//! digest     = algorithm ":" hex
+//! ```
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::split_once_at;
+
+/// The longest path, in bytes; the domain does not count.
+const PATH_BYTES_MAX: usize = 255;
+/// The longest tag, in bytes.
+pub(super) const TAG_BYTES_MAX: usize = 128;
+/// The fewest hex digits for which a digest's text is looked at as one.
+const DIGEST_HEX_MIN: usize = 32;
+/// The bytes of an image identifier, the hex digits of a SHA-256.
+const IDENTIFIER_BYTES: usize = 64;
+
+/// The domain of a name that has none.
+const DEFAULT_DOMAIN: &str = "docker.io";
+/// What Docker Hub was called once; means the same.
+const LEGACY_DEFAULT_DOMAIN: &str = "index.docker.io";
+/// Where the official images of Docker Hub are.
+const OFFICIAL_PREFIX: &str = "library/";
+
+/// A well-formed reference, borrowed from its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reference<'a> {
+    domain: &'a str,
+    /// The path without the `library/` that normalisation puts in front when `official`.
+    repository: &'a str,
+    official: bool,
+    tag: Option<&'a str>,
+    digest: Option<&'a str>,
+}
+
+/// Why a text is no reference, in the distinctions of distribution/reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// The text is an image identifier.
+    #[error("64 hexadecimal digits are an image's identifier, not its name")]
+    Identifier,
+    /// The repository has an upper-case letter.
+    #[error("the repository must be in lower case")]
+    UppercaseRepository,
+    /// The text does not have the form of a reference.
+    #[error("it does not have the form registry/repository:tag")]
+    InvalidFormat,
+    /// The path is longer than 255 bytes.
+    #[error("the repository has more than {PATH_BYTES_MAX} characters")]
+    PathTooLong,
+    /// The digest's algorithm is none of sha256, sha384 and sha512.
+    #[error("the digest's algorithm is none of sha256, sha384 and sha512")]
+    UnsupportedDigest,
+    /// The digest has an upper-case letter.
+    #[error("the digest must be in lower case")]
+    InvalidDigest,
+    /// The digest has too few or too many digits for its algorithm.
+    #[error("the digest has the wrong length for its algorithm")]
+    InvalidDigestLength,
+}
+
+impl<'a> Reference<'a> {
+    /// Reads and normalises a reference: `nginx` is `docker.io/library/nginx`.
+    pub fn parse(text: &'a str) -> Result<Self, ParseError> {
+        if is_identifier(text) {
+            return Err(ParseError::Identifier);
+        }
+        let (domain, remainder) = split_domain(text);
+        let repository = split_once_at(remainder, b':').map_or(remainder, |(name, _)| name);
+        if has_uppercase(repository) {
+            return Err(ParseError::UppercaseRepository);
+        }
+        match Parts::split(domain, remainder) {
+            Some(parts) => parts.check(text),
+            None if is_well_formed_in_lower_case(domain, remainder) => {
+                Err(ParseError::UppercaseRepository)
+            }
+            None => Err(ParseError::InvalidFormat),
+        }
+    }
+
+    /// The registry's host, perhaps with a port; empty for an oddity such as `foo_ba.c/m`, whose first part is no host
+    /// and hence part of the path.
+    pub fn domain(&self) -> &'a str {
+        self.domain
+    }
+
+    /// The repository's path, normalised. Allocates only where `library/` has to be put in front.
+    pub fn path(&self) -> Cow<'a, str> {
+        if self.official {
+            Cow::Owned(format!("{OFFICIAL_PREFIX}{}", self.repository))
+        } else {
+            Cow::Borrowed(self.repository)
+        }
+    }
+
+    /// The tag.
+    pub fn tag(&self) -> Option<&'a str> {
+        self.tag
+    }
+
+    /// The digest, `algorithm:hex`.
+    pub fn digest(&self) -> Option<&'a str> {
+        self.digest
+    }
+}
+
+/// The normalised text.
+impl fmt::Display for Reference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.domain.is_empty() {
+            write!(f, "{}/", self.domain)?;
+        }
+        if self.official {
+            f.write_str(OFFICIAL_PREFIX)?;
+        }
+        f.write_str(self.repository)?;
+        if let Some(tag) = self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells the domain from the rest by looks alone; neither is checked yet.
+/// Source: `splitDockerDomain` in normalize.go.
+fn split_domain(text: &str) -> (&str, &str) {
+    match split_once_at(text, b'/') {
+        Some((LEGACY_DEFAULT_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
+        Some((first, rest))
+            if first == "localhost"
+                || first.bytes().any(|b| matches!(b, b'.' | b':'))
+                || has_uppercase(first) =>
+        {
+            (first, rest)
+        }
+        _ => (DEFAULT_DOMAIN, text),
+    }
+}
+
+/// What the separators make of a reference whose parts have the right alphabet. Lengths and digest are not checked.
+struct Parts<'a> {
+    /// Empty when the first part is no host.
+    domain: &'a str,
+    /// Everything behind the domain, up to tag and digest.
+    path: &'a str,
+    tag: Option<&'a str>,
+    digest: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn split(domain: &'a str, remainder: &'a str) -> Option<Self> {
+        // Neither path nor tag can hold an @, and the path no colon: no choice is left.
+        let (named, digest) = match split_once_at(remainder, b'@') {
+            Some((named, digest)) => (named, Some(digest)),
+            None => (remainder, None),
+        };
+        let (path, tag) = match split_once_at(named, b':') {
+            Some((path, tag)) => (path, Some(tag)),
+            None => (named, None),
+        };
+        let well_formed =
+            is_path(path) && tag.is_none_or(is_tag) && digest.is_none_or(is_digest_shaped);
+        if !well_formed {
+            return None;
+        }
+        let domain = if is_domain(domain) {
+            domain
+        } else if is_component(domain) {
+            ""
+        } else {
+            return None;
+        };
+        Some(Self {
+            domain,
+            path,
+            tag,
+            digest,
+        })
+    }
+
+    fn check(self, text: &'a str) -> Result<Reference<'a>, ParseError> {
+        let official = self.domain == DEFAULT_DOMAIN && !self.path.contains('/');
+        let repository = if self.domain.is_empty() {
+            let path_at = text.find('/').map_or(0, |slash| slash + 1);
+            &text[..path_at + self.path.len()]
+        } else {
+            self.path
+        };
+        let added = if official { OFFICIAL_PREFIX.len() } else { 0 };
+        if repository.len() + added > PATH_BYTES_MAX {
+            return Err(ParseError::PathTooLong);
+        }
+        self.digest.map_or(Ok(()), check_digest)?;
+        Ok(Reference {
+            domain: self.domain,
+            repository,
+            official,
+            tag: self.tag,
+            digest: self.digest,
+        })
+    }
+}
+
+/// Whether only the case of a letter stands between the text and a reference.
+/// Source: `Parse` in reference.go, which matches once more in lower case.
+fn is_well_formed_in_lower_case(domain: &str, remainder: &str) -> bool {
+    let lower = |text: &str| text.chars().map(lower_case).collect::<String>();
+    Parts::split(&lower(domain), &lower(remainder)).is_some()
+}
+
+/// As Go's `unicode.ToLower`: one letter to one letter.
+fn lower_case(letter: char) -> char {
+    letter.to_lowercase().next().unwrap_or(letter)
+}
+
+fn has_uppercase(text: &str) -> bool {
+    if text.is_ascii() {
+        text.bytes().any(|b| b.is_ascii_uppercase())
+    } else {
+        text.chars().any(|letter| lower_case(letter) != letter)
+    }
+}
+
+fn is_identifier(text: &str) -> bool {
+    text.len() == IDENTIFIER_BYTES && text.bytes().all(is_lower_hex)
+}
+
+fn is_lower_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+pub(super) fn is_domain(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[') {
+        return address.split_once(']').is_some_and(|(address, port)| {
+            !address.is_empty()
+                && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
+                && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+        });
+    }
+    match split_once_at(text, b':') {
+        Some((host, port)) => is_host_name(host) && is_port(port),
+        None => is_host_name(text),
+    }
+}
+
+fn is_host_name(text: &str) -> bool {
+    text.as_bytes().split(|b| *b == b'.').all(|label| {
+        !matches!(label, [] | [b'-', ..] | [.., b'-'])
+            && label
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+    })
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_path(text: &str) -> bool {
+    text.as_bytes().split(|b| *b == b'/').all(is_component)
+}
+
+pub(super) fn is_component(text: impl AsRef<[u8]>) -> bool {
+    let alnum = |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9');
+    let mut rest = text.as_ref();
+    loop {
+        let letters = rest.iter().take_while(|b| alnum(b)).count();
+        if letters == 0 {
+            return false;
+        }
+        rest = &rest[letters..];
+        let separator = match rest {
+            [] => return true,
+            [b'_', b'_', ..] => 2,
+            [b'.' | b'_', ..] => 1,
+            [b'-', ..] => rest.iter().take_while(|b| **b == b'-').count(),
+            _ => return false,
+        };
+        rest = &rest[separator..];
+    }
+}
+
+pub(super) fn is_tag(text: &str) -> bool {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    (1..=TAG_BYTES_MAX).contains(&text.len())
+        && text.bytes().next().is_some_and(is_word)
+        && text.bytes().all(|b| is_word(b) || matches!(b, b'.' | b'-'))
+}
+
+/// Whether a text has the outer form of a digest: `algorithm:` and at least 32 hex digits of any case.
+fn is_digest_shaped(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(algorithm, hex)| {
+        hex.len() >= DIGEST_HEX_MIN
+            && hex.bytes().all(|b| b.is_ascii_hexdigit())
+            && algorithm.split(['-', '_', '+', '.']).all(|part| {
+                part.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && part.bytes().all(|b| b.is_ascii_alphanumeric())
+            })
+    })
+}
+
+/// Checks a digest that has the outer form.
+/// Source: `Validate` in digest.go and algorithm.go of go-digest v1.0.0, with the three algorithms that the kubelet
+/// registers.
+fn check_digest(text: &str) -> Result<(), ParseError> {
+    let (algorithm, hex) = text.split_once(':').unwrap_or((text, ""));
+    let digits = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        other if has_uppercase(other) => return Err(ParseError::InvalidDigest),
+        _ => return Err(ParseError::UnsupportedDigest),
+    };
+    if hex.len() != digits {
+        return Err(ParseError::InvalidDigestLength);
+    }
+    if hex.bytes().all(is_lower_hex) {
+        Ok(())
+    } else {
+        Err(ParseError::InvalidDigest)
+    }
+}

@@ -1,0 +1,31 @@
+//! The Kubernetes API server: the only place that knows a kube client.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`certificate_secret`] | the one Secret of self-managed certificates |
+//! | [`client`] | finds the cluster; one client for requests, one for watches |
+//! | [`secrets`] | [`SecretStore`](crate::secret::SecretStore) over the API, and the metadata watch of the pull Secrets |
+//! | [`namespaces`] | the metadata watch of namespaces |
+//! | [`pods`] | [`PodImages`](crate::secret::PodImages): the images that a namespace's Pods name |
+//! | [`watch`] | list, then watch, forever: what feeds a [`Mirror`](crate::watch::Mirror) |
+//! | [`webhooks`] | the `caBundle` of our webhook configurations, and nothing else of them |
+
+pub mod certificate_secret;
+pub mod client;
+mod errors;
+mod list;
+mod managed_fields;
+pub mod namespaces;
+pub mod pods;
+pub mod secrets;
+pub mod watch;
+pub mod webhooks;
+mod wire;
+
+pub use certificate_secret::{KubeCertificateStore, watch_certificate_secret};
+pub use client::{Cluster, ConnectError, connect};
+pub use namespaces::watch_namespaces;
+pub use pods::KubePodImages;
+pub use secrets::{KubeSecretStore, watch_secrets};
+pub use watch::{Pace, Watch, WatchState};
+pub use webhooks::{ConfigurationKind, KubeWebhookConfigurations, watch_webhook_configuration};

@@ -1,0 +1,38 @@
+//! What we read of the API's objects. Whatever is not named here is skipped while parsing and never stored.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::managed_fields::ManagedFieldsEntry;
+
+/// An object of which only the metadata was asked for (`PartialObjectMetadata`).
+#[derive(Clone, Deserialize)]
+pub(super) struct PartialObject {
+    pub(super) metadata: ObjectMeta,
+}
+
+/// The part of `metadata` that we use.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ObjectMeta {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) uid: String,
+    pub(super) resource_version: String,
+    pub(super) deletion_timestamp: Option<IgnoredAny>,
+    pub(super) labels: Option<HashMap<String, String>>,
+    pub(super) annotations: Option<HashMap<String, String>>,
+    pub(super) managed_fields: Option<Vec<ManagedFieldsEntry>>,
+}
+
+impl ObjectMeta {
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
+        Some(self.labels.as_ref()?.get(key)?)
+    }
+
+    pub(super) fn annotation(&self, key: &str) -> Option<&str> {
+        Some(self.annotations.as_ref()?.get(key)?)
+    }
+}

@@ -1,0 +1,130 @@
+//! What is known of namespaces: who opted out of injection, and which are being deleted.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock};
+
+use crate::watch::Mirror;
+
+/// The annotation (on a Pod or a namespace) that switches injection off when its value is `false`.
+pub const INJECT_ANNOTATION: &str = "ecr-admission.dev/inject";
+
+/// Whether a namespace can have this name (an RFC 1123 label). An AdmissionReview that did not come from the API server
+/// can name anything, and a name becomes part of a URL.
+pub fn is_valid_name(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// What a metadata-only watch shows of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Whether Pods get our Secret injected: not when [`INJECT_ANNOTATION`] says `false`.
+    pub inject: bool,
+    /// Whether it has a deletionTimestamp: nothing can be created in it any more.
+    pub terminating: bool,
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self {
+            inject: true,
+            terminating: false,
+        }
+    }
+}
+
+/// A mirror of the cluster's namespaces that keeps only those that differ from the [`Namespace::default`].
+#[derive(Debug, Default)]
+pub struct NamespaceIndex {
+    remarkable: RwLock<HashMap<Box<str>, Namespace>>,
+}
+
+impl NamespaceIndex {
+    /// What is known of a namespace; one never heard of is an ordinary one.
+    pub fn get(&self, name: &str) -> Namespace {
+        let remarkable = self
+            .remarkable
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        remarkable.get(name).copied().unwrap_or_default()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Box<str>, Namespace>) -> T) -> T {
+        let mut remarkable = self
+            .remarkable
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(&mut remarkable)
+    }
+}
+
+impl Mirror<Namespace> for NamespaceIndex {
+    fn apply(&self, key: &str, object: Namespace) {
+        self.change(|remarkable| {
+            if object == Namespace::default() {
+                remarkable.remove(key);
+            } else {
+                remarkable.insert(key.into(), object);
+            }
+        });
+    }
+
+    fn delete(&self, key: &str, _resource_version: &str) {
+        self.change(|remarkable| remarkable.remove(key));
+    }
+
+    fn listed(&self, keys: &HashSet<String>, _resource_version: &str) {
+        self.change(|remarkable| remarkable.retain(|name, _| keys.contains(&**name)));
+    }
+
+    fn heard(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_name_is_a_dns_label() {
+        for name in ["a", "team-a", "0", &"a".repeat(63)] {
+            assert!(is_valid_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "A",
+            "a.b",
+            "a/b",
+            "..",
+            "-a",
+            "a-",
+            "a?b",
+            "ä",
+            &"a".repeat(64),
+        ] {
+            assert!(!is_valid_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_opted_out_namespace_is_forgotten_when_it_opts_in_or_goes() {
+        let index = NamespaceIndex::default();
+        let out = Namespace {
+            inject: false,
+            terminating: false,
+        };
+        for name in ["a", "b", "c"] {
+            index.apply(name, out);
+        }
+        index.apply("a", Namespace::default());
+        index.delete("b", "9");
+        assert_eq!(index.get("a"), Namespace::default());
+        assert_eq!(index.get("b"), Namespace::default());
+        assert_eq!(index.get("c"), out);
+        index.listed(&HashSet::from(["d".to_owned()]), "10");
+        assert_eq!(index.get("c"), Namespace::default());
+    }
+}

@@ -1,0 +1,330 @@
+//! The envelope of a review: everything beside the Pod itself, and the one pass that reads both.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use super::answer::at_most;
+use super::pod::Pod;
+use super::text::Text;
+
+/// The longest reason why a body cannot be read, in characters.
+const LONGEST_REASON: usize = 200;
+
+/// What the API server says about a request beside its object.
+#[derive(Debug, Default)]
+pub struct Envelope<'a> {
+    api_version: Option<Text<'a>>,
+    review_kind: Option<Text<'a>>,
+    uid: Option<Text<'a>>,
+    kind: Option<Kind<'a>>,
+    subresource: Option<Text<'a>>,
+    name: Option<Text<'a>>,
+    namespace: Option<Text<'a>>,
+    operation: Option<Text<'a>>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    group: Option<Text<'a>>,
+    #[serde(borrow)]
+    kind: Option<Text<'a>>,
+}
+
+/// What is done to the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A change of an existing one.
+    Update,
+    /// DELETE, CONNECT, or what a later API adds: nothing that we judge.
+    Other,
+}
+
+impl Envelope<'_> {
+    /// The request's uid: an answer must carry it, or the API server discards the answer.
+    pub fn uid(&self) -> &str {
+        self.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The API group of the object; empty for the core group.
+    pub fn group(&self) -> &str {
+        let kind = self.kind.as_ref();
+        kind.and_then(|kind| kind.group.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// The kind of the object, such as `Pod`; empty when the envelope does not say.
+    pub fn kind(&self) -> &str {
+        let kind = self.kind.as_ref();
+        kind.and_then(|kind| kind.kind.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// The subresource, such as `ephemeralcontainers`; empty for none.
+    pub fn subresource(&self) -> &str {
+        self.subresource.as_deref().unwrap_or_default()
+    }
+
+    /// The name of the object; empty on CREATE with generateName.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// The namespace, which is authoritative over the object's own.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// What is done. An envelope that does not say, as one that was cut off, is judged like the strictest: CREATE.
+    pub fn operation(&self) -> Operation {
+        match self.operation.as_deref() {
+            Some("CREATE") | None => Operation::Create,
+            Some("UPDATE") => Operation::Update,
+            Some(_) => Operation::Other,
+        }
+    }
+
+    /// Whether nothing may be written for this request.
+    pub fn dry_run(&self) -> bool {
+        self.dry_run.unwrap_or(false)
+    }
+
+    /// Why this cannot be answered as a review at all; `None` when it can.
+    fn fault(&self) -> Option<&'static str> {
+        if self.api_version.as_deref() != Some("admission.k8s.io/v1") {
+            Some("its apiVersion is not admission.k8s.io/v1")
+        } else if self.review_kind.as_deref() != Some("AdmissionReview") {
+            Some("its kind is not AdmissionReview")
+        } else if self.uid().is_empty() {
+            Some("it has no request with a uid")
+        } else {
+            None
+        }
+    }
+}
+
+/// A review whose envelope and Pods could be read.
+#[derive(Debug)]
+pub struct Review<'a> {
+    /// Everything beside the objects.
+    pub envelope: Envelope<'a>,
+    /// The new state; absent on DELETE.
+    pub object: Option<Pod<'a>>,
+    /// The old state; present on UPDATE.
+    pub old_object: Option<Pod<'a>>,
+}
+
+/// Why a body is no readable review.
+#[derive(Debug)]
+pub enum Unreadable<'a> {
+    /// Nothing that could be answered with a uid: the caller gets HTTP 400 with this reason.
+    NotAReview(String),
+    /// The envelope was read and the object was not: the caller gets a review answer that says why.
+    Object {
+        /// What was read before the failure.
+        envelope: Box<Envelope<'a>>,
+        /// Where and why reading failed.
+        reason: String,
+    },
+}
+
+/// Reads a review in one pass over `body`.
+///
+/// # Errors
+/// [`Unreadable`], which keeps the envelope whenever that much could be read.
+pub fn parse(body: &[u8]) -> Result<Review<'_>, Unreadable<'_>> {
+    let (read, outcome) = Read::of(body, true);
+    let fault = read.envelope.fault();
+    match (outcome, fault) {
+        (Ok(()), None) => Ok(Review {
+            envelope: read.envelope,
+            object: read.object,
+            old_object: read.old_object,
+        }),
+        (Ok(()), Some(fault)) => Err(Unreadable::NotAReview(format!(
+            "this is no AdmissionReview: {fault}"
+        ))),
+        (Err(error), _) => Err(unreadable(body, &error)),
+    }
+}
+
+/// Parts of the envelope may stand behind the object that could not be read, so the objects are skipped this time.
+fn unreadable<'a>(body: &'a [u8], error: &serde_json::Error) -> Unreadable<'a> {
+    let (read, _) = Read::of(body, false);
+    // The error can quote a value as long as the body.
+    let reason = at_most(LONGEST_REASON, &error.to_string());
+    if read.envelope.fault().is_none() {
+        Unreadable::Object {
+            envelope: Box::new(read.envelope),
+            reason,
+        }
+    } else {
+        Unreadable::NotAReview(format!("this is no AdmissionReview: {reason}"))
+    }
+}
+
+/// Reads the envelope at the front of a body that was cut off. The API server writes it before the objects.
+pub fn parse_front(front: &[u8]) -> Option<Envelope<'_>> {
+    match parse(front) {
+        Ok(review) => Some(review.envelope),
+        Err(Unreadable::Object { envelope, .. }) => Some(*envelope),
+        Err(Unreadable::NotAReview(_)) => None,
+    }
+}
+
+/// Filled while reading, so that what came before a failure is kept.
+#[derive(Default)]
+struct Read<'a> {
+    envelope: Envelope<'a>,
+    object: Option<Pod<'a>>,
+    old_object: Option<Pod<'a>>,
+    /// Whether the objects are wanted, or skipped unread.
+    objects: bool,
+}
+
+impl<'a> Read<'a> {
+    /// What could be read of a body, and the error that ended it.
+    fn of(body: &'a [u8], objects: bool) -> (Self, Result<(), serde_json::Error>) {
+        let mut read = Self {
+            objects,
+            ..Self::default()
+        };
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let outcome = ReviewSeed(&mut read)
+            .deserialize(&mut deserializer)
+            .and_then(|()| deserializer.end());
+        (read, outcome)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum ReviewKey {
+    ApiVersion,
+    Kind,
+    Request,
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum RequestKey {
+    Uid,
+    Kind,
+    SubResource,
+    Name,
+    Namespace,
+    Operation,
+    DryRun,
+    Object,
+    OldObject,
+    #[serde(other)]
+    Other,
+}
+
+struct ReviewSeed<'r, 'de>(&'r mut Read<'de>);
+struct RequestSeed<'r, 'de>(&'r mut Read<'de>);
+
+impl<'de> DeserializeSeed<'de> for ReviewSeed<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ReviewSeed<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an AdmissionReview")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let read = self.0;
+        let mut request_seen = false;
+        while let Some(key) = map.next_key()? {
+            match key {
+                ReviewKey::ApiVersion => {
+                    once("apiVersion", &mut read.envelope.api_version, &mut map)?;
+                }
+                ReviewKey::Kind => once("kind", &mut read.envelope.review_kind, &mut map)?,
+                ReviewKey::Request if request_seen => {
+                    return Err(A::Error::duplicate_field("request"));
+                }
+                ReviewKey::Request => {
+                    request_seen = true;
+                    map.next_value_seed(RequestSeed(&mut *read))?;
+                }
+                ReviewKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for RequestSeed<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RequestSeed<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an AdmissionRequest")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Read {
+            envelope,
+            object,
+            old_object,
+            objects,
+        } = self.0;
+        while let Some(key) = map.next_key()? {
+            match key {
+                RequestKey::Uid => once("uid", &mut envelope.uid, &mut map)?,
+                RequestKey::Kind => once("kind", &mut envelope.kind, &mut map)?,
+                RequestKey::SubResource => {
+                    once("subResource", &mut envelope.subresource, &mut map)?;
+                }
+                RequestKey::Name => once("name", &mut envelope.name, &mut map)?,
+                RequestKey::Namespace => once("namespace", &mut envelope.namespace, &mut map)?,
+                RequestKey::Operation => once("operation", &mut envelope.operation, &mut map)?,
+                RequestKey::DryRun => once("dryRun", &mut envelope.dry_run, &mut map)?,
+                RequestKey::Object if *objects => once("object", object, &mut map)?,
+                RequestKey::OldObject if *objects => once("oldObject", old_object, &mut map)?,
+                RequestKey::Object | RequestKey::OldObject | RequestKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a field that may be null or absent, but not there twice: which of two would count is anybody's guess, and a
+/// guess that differs from the API server's would be a way around policy.
+fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+    name: &'static str,
+    slot: &mut Option<T>,
+    map: &mut A,
+) -> Result<(), A::Error> {
+    if slot.is_some() {
+        return Err(A::Error::duplicate_field(name));
+    }
+    *slot = map.next_value()?;
+    Ok(())
+}

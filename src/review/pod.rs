@@ -1,0 +1,196 @@
+//! The view of a Pod: the few fields that a verdict needs, borrowed from the body in one pass.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::text::Text;
+
+/// A Pod as far as admission looks at it. Field names are the API's; everything else is skipped unread.
+#[derive(Debug, Default, Deserialize)]
+pub struct Pod<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow, default)]
+    spec: Option<PodSpec<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    deletion_timestamp: Option<IgnoredAny>,
+    #[serde(borrow)]
+    annotations: Option<Annotations<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Annotations<'a> {
+    #[serde(rename = "kubernetes.io/config.mirror")]
+    mirror: Option<IgnoredAny>,
+    #[serde(borrow, rename = "ecr-admission.dev/inject")]
+    inject: Option<Text<'a>>,
+}
+
+/// The part of a PodSpec that names images, shared by Pods and Pod templates.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PodSpec<'a> {
+    #[serde(borrow)]
+    containers: Option<Vec<Container<'a>>>,
+    #[serde(borrow)]
+    init_containers: Option<Vec<Container<'a>>>,
+    #[serde(borrow)]
+    ephemeral_containers: Option<Vec<Container<'a>>>,
+    #[serde(borrow)]
+    volumes: Option<Vec<Volume<'a>>>,
+    #[serde(borrow)]
+    image_pull_secrets: Option<Vec<LocalObjectReference<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Container<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    image: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Volume<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    image: Option<ImageVolumeSource<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ImageVolumeSource<'a> {
+    #[serde(borrow)]
+    reference: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LocalObjectReference<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+}
+
+/// The four places of a PodSpec that name images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ImageList {
+    /// `spec.containers[].image`
+    Containers,
+    /// `spec.initContainers[].image`
+    InitContainers,
+    /// `spec.ephemeralContainers[].image`
+    EphemeralContainers,
+    /// `spec.volumes[].image.reference` (KEP-4639)
+    Volumes,
+}
+
+impl ImageList {
+    /// What a person calls one item of the list.
+    pub const fn item(self) -> &'static str {
+        match self {
+            Self::Containers => "container",
+            Self::InitContainers => "init container",
+            Self::EphemeralContainers => "ephemeral container",
+            Self::Volumes => "image volume",
+        }
+    }
+}
+
+/// One image string of a Pod and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageField<'a> {
+    /// Which list it stands in.
+    pub list: ImageList,
+    /// The name of the container or volume; empty when it has none.
+    pub name: &'a str,
+    /// The image string as written.
+    pub image: &'a str,
+}
+
+impl Pod<'_> {
+    /// Whether it has a deletionTimestamp.
+    pub fn is_being_deleted(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether it mirrors a static Pod: the API server forbids such a Pod any reference to a Secret
+    /// (plugin/pkg/admission/serviceaccount).
+    pub fn is_mirror(&self) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        annotations.is_some_and(|annotations| annotations.mirror.is_some())
+    }
+
+    /// Whether its annotation `ecr-admission.dev/inject` says `false`.
+    pub fn opts_out(&self) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        let inject = annotations.and_then(|annotations| annotations.inject.as_deref());
+        inject == Some("false")
+    }
+
+    /// Every image string, in the order containers, init containers, ephemeral containers, image volumes.
+    pub fn images(&self) -> impl Iterator<Item = ImageField<'_>> {
+        self.spec.iter().flat_map(PodSpec::images)
+    }
+
+    /// Whether `imagePullSecrets` is there at all (a patch that appends fails on an absent list).
+    pub fn has_image_pull_secrets(&self) -> bool {
+        let spec = self.spec.as_ref();
+        spec.is_some_and(|spec| spec.image_pull_secrets.is_some())
+    }
+
+    /// Whether `imagePullSecrets` names `secret`.
+    pub fn refers_to(&self, secret: &str) -> bool {
+        let references = self.spec.iter().flat_map(|spec| &spec.image_pull_secrets);
+        references
+            .flatten()
+            .any(|reference| reference.name.as_deref() == Some(secret))
+    }
+
+    /// A Pod that consists of a template's spec only.
+    pub(super) fn of_spec(spec: PodSpec<'_>) -> Pod<'_> {
+        Pod {
+            metadata: Metadata::default(),
+            spec: Some(spec),
+        }
+    }
+}
+
+impl PodSpec<'_> {
+    fn images(&self) -> impl Iterator<Item = ImageField<'_>> {
+        let lists = [
+            (ImageList::Containers, &self.containers),
+            (ImageList::InitContainers, &self.init_containers),
+            (ImageList::EphemeralContainers, &self.ephemeral_containers),
+        ];
+        let containers = lists.into_iter().flat_map(|(list, containers)| {
+            let containers = containers.iter().flatten();
+            containers.filter_map(move |container| {
+                field(list, container.name.as_ref(), container.image.as_ref())
+            })
+        });
+        let volumes = self.volumes.iter().flatten().filter_map(|volume| {
+            let source = volume.image.as_ref()?;
+            field(
+                ImageList::Volumes,
+                volume.name.as_ref(),
+                source.reference.as_ref(),
+            )
+        });
+        containers.chain(volumes)
+    }
+}
+
+fn field<'a>(
+    list: ImageList,
+    name: Option<&'a Text<'_>>,
+    image: Option<&'a Text<'_>>,
+) -> Option<ImageField<'a>> {
+    Some(ImageField {
+        list,
+        name: name.map_or("", |name| name),
+        image: image?,
+    })
+}

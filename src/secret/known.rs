@@ -1,0 +1,198 @@
+//! What is kept of one Secret, and whether it serves a need.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{DataWriter, SecretMetadata};
+use crate::clock::{Clock, add};
+use crate::pull_secret::state::{VERSION, between};
+use crate::pull_secret::{Entry, Freshness, State};
+
+/// The longest life of an ECR token (GetAuthorizationToken: 12 hours). A state that claims more is not believed.
+const LONGEST_LIFE: Duration = Duration::from_hours(12);
+
+/// A projection of one Secret's metadata.
+#[derive(Debug)]
+pub struct Known {
+    uid: Box<str>,
+    resource_version: Box<str>,
+    owned: bool,
+    /// Somebody else wrote the data; from this moment on it counts as stale, and until then as it stands.
+    repair_due: Option<Instant>,
+    seen_at: Instant,
+    entries: Box<[Held]>,
+}
+
+/// A projection of one entry of the state.
+#[derive(Debug)]
+struct Held {
+    key: Box<str>,
+    identity: Box<str>,
+    life: Duration,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+    /// What was left of its life when it was first seen, as a moment of the monotonic clock: it is expired when either
+    /// clock says so.
+    deadline: Instant,
+    /// A newer version or policy generation wrote it: not ours to rewrite while it has life.
+    version: u32,
+    generation: u64,
+    retiring: bool,
+}
+
+/// What a namespace needs: an `auths` entry, made with an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// The `auths` key.
+    pub key: &'a str,
+    /// The fingerprint of the identity.
+    pub identity: &'a str,
+    /// The generation of the policy that grants it; 0 where none does.
+    pub generation: u64,
+}
+
+impl Known {
+    pub(super) fn new(
+        metadata: &SecretMetadata,
+        repair_due: Option<Instant>,
+        before: Option<&Self>,
+        clock: &Clock,
+    ) -> Self {
+        let state = State::parse(metadata.state.as_deref());
+        let before = before.filter(|before| *before.uid == *metadata.uid);
+        let written_at = match metadata.data_writer {
+            DataWriter::Us { at } => at,
+            DataWriter::SomebodyElse | DataWriter::Untracked => None,
+        };
+        let entries = state
+            .known()
+            .map(|(key, entry)| Held::new(key, entry, written_at, before, clock));
+        Self {
+            uid: metadata.uid.as_str().into(),
+            resource_version: metadata.resource_version.as_str().into(),
+            owned: metadata.owned,
+            repair_due,
+            seen_at: clock.monotonic(),
+            entries: entries.collect(),
+        }
+    }
+
+    /// Whether our label is on it; otherwise it is foreign and never written.
+    pub fn is_owned(&self) -> bool {
+        self.owned
+    }
+
+    /// Whether its data is as we wrote it, or a repair of it is not due yet.
+    pub fn is_trusted(&self, now: Instant) -> bool {
+        self.repair_due.is_none_or(|due| now < due)
+    }
+
+    /// The object's identity.
+    pub(super) fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// When this was last read, written or watched.
+    pub(super) fn seen_at(&self) -> Instant {
+        self.seen_at
+    }
+
+    /// The `auths` keys that it holds and this code understands.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|held| &*held.key)
+    }
+
+    pub(super) fn oldest_issue(&self) -> Option<Timestamp> {
+        let ours = self.entries.iter().filter(|_| self.owned);
+        ours.map(|held| held.issued_at).min()
+    }
+
+    /// How fresh the entry is that `wanted` asks for; unusable when it is missing, retiring, of another identity, or
+    /// was edited by somebody else.
+    pub fn freshness(&self, wanted: Wanted<'_>, clock: &Clock) -> Freshness {
+        let held = self.held(wanted.key).filter(|held| {
+            let current = held.is_newer_than_us(wanted) || *held.identity == *wanted.identity;
+            let sound = self.owned && self.is_trusted(clock.monotonic());
+            sound && !held.retiring && current
+        });
+        held.map_or(Freshness::Unusable, |held| {
+            Freshness::of(held.life, held.left(clock))
+        })
+    }
+
+    /// Whether the entry is better left alone though it is not fresh: it was written by a newer version or under a
+    /// newer policy generation and still lives, or it already holds the token that expires at `expires_at`.
+    pub fn keep(&self, wanted: Wanted<'_>, expires_at: Timestamp, clock: &Clock) -> bool {
+        let held = self.held(wanted.key).filter(|held| !held.retiring);
+        held.is_some_and(|held| {
+            let lives = !held.left(clock).is_zero();
+            let same = *held.identity == *wanted.identity && held.expires_at >= expires_at;
+            let sound = self.is_trusted(clock.monotonic());
+            sound && ((held.is_newer_than_us(wanted) && lives) || same)
+        })
+    }
+
+    /// Whether `wanted` is there, lives, and differs only by the identity that made it.
+    pub fn differs_by_identity(&self, wanted: Wanted<'_>, clock: &Clock) -> bool {
+        let held = self.held(wanted.key).filter(|held| !held.retiring);
+        held.is_some_and(|held| {
+            *held.identity != *wanted.identity
+                && Freshness::of(held.life, held.left(clock)).is_usable()
+        })
+    }
+
+    fn held(&self, key: &str) -> Option<&Held> {
+        self.entries.iter().find(|held| *held.key == *key)
+    }
+
+    /// Whether this is a later version than `resource_version` (comparable as numbers by KEP-5504; anything else is
+    /// taken as later).
+    pub(super) fn is_newer_than(&self, resource_version: &str) -> bool {
+        let number = |text: &str| text.parse::<u128>().ok();
+        match (number(&self.resource_version), number(resource_version)) {
+            (Some(known), Some(other)) => known > other,
+            _ => false,
+        }
+    }
+}
+
+impl Held {
+    fn new(
+        key: &str,
+        entry: &Entry,
+        written_at: Option<Timestamp>,
+        before: Option<&Known>,
+        clock: &Clock,
+    ) -> Self {
+        let cap = written_at.map_or(Timestamp::MAX, |at| add(at, LONGEST_LIFE));
+        let expires_at = entry.expires_at.min(cap);
+        let left = between(clock.now(), expires_at).min(LONGEST_LIFE);
+        let first_seen = clock.monotonic() + left;
+        let seen_before = before
+            .and_then(|before| before.held(key))
+            .filter(|held| held.expires_at == expires_at);
+        Self {
+            key: key.into(),
+            identity: entry.identity.as_str().into(),
+            life: between(entry.issued_at, expires_at),
+            issued_at: entry.issued_at,
+            expires_at,
+            deadline: seen_before.map_or(first_seen, |held| held.deadline),
+            version: entry.version,
+            generation: entry.generation,
+            retiring: entry.retiring,
+        }
+    }
+
+    fn left(&self, clock: &Clock) -> Duration {
+        let by_wall = between(clock.now(), self.expires_at);
+        let by_monotonic = self.deadline.saturating_duration_since(clock.monotonic());
+        by_wall.min(by_monotonic)
+    }
+
+    fn is_newer_than_us(&self, wanted: Wanted<'_>) -> bool {
+        self.version > VERSION || self.generation > wanted.generation
+    }
+}

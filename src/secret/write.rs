@@ -1,0 +1,352 @@
+//! Writing entries into a namespace's Secret: read, merge, compare-and-swap, again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::sync::Semaphore;
+
+use super::metrics::Metrics;
+use super::refusals::Refusals;
+use super::{
+    Known, Lookup, PodImages, SecretIndex, SecretStore, StoreError, StoreErrorKind, StoredSecret,
+    Wanted,
+};
+use crate::clock::Clock;
+use crate::pull_secret::docker_config::DockerConfig;
+use crate::pull_secret::merge::Current;
+use crate::pull_secret::{Freshness, Merge, NewEntry, SecretContent, merge};
+use crate::token::Token;
+
+/// How often a write is tried again because somebody else wrote in between. Each round one of the rivals succeeds, and
+/// rivals are replicas and a person at most.
+const ATTEMPTS: u32 = 10;
+/// The longest random pause before the next try.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The most writes under way at once, so that a burst of new namespaces does not flood the API server.
+const AT_ONCE: usize = 32;
+
+/// An entry to put into a Secret, with the token that it is to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Put<'a> {
+    /// What is wanted.
+    pub wanted: Wanted<'a>,
+    /// The token for it.
+    pub token: &'a Token,
+}
+
+/// Why entries could not be put into a Secret. The text says what to do about it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A Secret of our name without our label.
+    #[error(
+        "Secret {secret:?} in namespace {namespace:?} is not ours, it lacks the label \
+         app.kubernetes.io/managed-by=ecr-admission: delete it, or put the label on it to have its content replaced"
+    )]
+    Foreign {
+        /// The Secret's name.
+        secret: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// No room, and nothing that could give way.
+    #[error(
+        "Secret {secret:?} in namespace {namespace:?} is full ({} registries, all in use): spread the Pods over more \
+         namespaces",
+        crate::pull_secret::merge::MOST_ENTRIES
+    )]
+    Full {
+        /// The Secret's name.
+        secret: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// The store failed; its sentence names the Secret and the namespace.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Puts entries into Secrets.
+pub struct SecretWriter {
+    /// The Secret's name in every namespace, for messages.
+    secret: String,
+    store: Arc<dyn SecretStore>,
+    pods: Arc<dyn PodImages>,
+    index: Arc<SecretIndex>,
+    clock: Clock,
+    metrics: Metrics,
+    turns: Semaphore,
+    refusals: Refusals,
+}
+
+/// What one round of reading and writing came to.
+enum Round {
+    Done { written: bool },
+    Again,
+}
+
+impl SecretWriter {
+    /// A writer of the Secret named `secret` in every namespace.
+    pub fn new(
+        secret: &str,
+        store: Arc<dyn SecretStore>,
+        pods: Arc<dyn PodImages>,
+        index: Arc<SecretIndex>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            secret: secret.to_owned(),
+            store,
+            pods,
+            index,
+            refusals: Refusals::new(clock.clone()),
+            clock,
+            metrics,
+            turns: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    /// What is known of a namespace's Secret of ours, read from the store when the index is unsure.
+    ///
+    /// # Errors
+    /// [`WriteError::Foreign`], and the store's when it had to be read.
+    pub async fn known(&self, namespace: &str) -> Result<Option<Arc<Known>>, WriteError> {
+        let known = match self.index.look_up(namespace) {
+            Lookup::Known(known) => Some(known),
+            Lookup::Absent => None,
+            Lookup::Unsure => {
+                let stored = self.store.get(namespace).await?;
+                let known = stored.map(|stored| self.index.saw(namespace, &stored.metadata));
+                if known.is_none() {
+                    self.index.saw_none(namespace);
+                }
+                known
+            }
+        };
+        match known {
+            Some(known) if !known.is_owned() => Err(self.foreign(namespace)),
+            known => Ok(known),
+        }
+    }
+
+    /// Makes sure that the namespace's Secret holds `puts`, each at least as fresh as the token that came with it. Tells
+    /// whether anything had to be written.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was changed then.
+    pub async fn put(&self, namespace: &str, puts: &[Put<'_>]) -> Result<bool, WriteError> {
+        let mut expect_none = match self.index.look_up(namespace) {
+            Lookup::Known(known) if self.is_done(&known, puts) => return Ok(false),
+            Lookup::Known(_) | Lookup::Unsure => false,
+            Lookup::Absent => true,
+        };
+        if let Some(error) = self.refusals.recent(namespace) {
+            return Err(error.into());
+        }
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await.ok();
+        for _ in 0..ATTEMPTS {
+            let round = if expect_none {
+                self.create(namespace, puts).await
+            } else {
+                match self.store.get(namespace).await {
+                    Ok(Some(stored)) => self.update(namespace, stored, puts).await,
+                    Ok(None) => self.create(namespace, puts).await,
+                    Err(error) => Err(self.failed(error)),
+                }
+            };
+            match round? {
+                Round::Done { written } => return Ok(written),
+                Round::Again => expect_none = false,
+            }
+            tokio::time::sleep(self.clock.jitter(PAUSE)).await;
+        }
+        let error = StoreError {
+            kind: StoreErrorKind::Conflict,
+            message: format!(
+                "cannot write Secret {:?} in namespace {namespace:?}: somebody else wrote it at each of {ATTEMPTS} attempts; find \
+                 out who keeps writing it",
+                self.secret
+            ),
+        };
+        Err(self.failed(error))
+    }
+
+    async fn create(&self, namespace: &str, puts: &[Put<'_>]) -> Result<Round, WriteError> {
+        let content = self.merged(namespace, Current::default(), puts).await?;
+        match self.store.create(namespace, &content).await {
+            Ok(stored) => {
+                self.metrics.wrote("created");
+                self.index.saw(namespace, &stored.metadata);
+                Ok(Round::Done { written: true })
+            }
+            Err(error) => self.again(namespace, error),
+        }
+    }
+
+    async fn update(
+        &self,
+        namespace: &str,
+        stored: StoredSecret,
+        puts: &[Put<'_>],
+    ) -> Result<Round, WriteError> {
+        let metadata = &stored.metadata;
+        let known = self.index.saw(namespace, metadata);
+        if !metadata.owned {
+            return Err(self.foreign(namespace));
+        }
+        if !stored.writable {
+            return self.replace(namespace, &stored).await;
+        }
+        let docker_config = stored.docker_config.as_ref();
+        let docker_config = docker_config.map(ExposeSecret::expose_secret);
+        let config = docker_config.map(DockerConfig::parse).unwrap_or_default();
+        let pending: Vec<Put<'_>> = puts
+            .iter()
+            .filter(|put| !(config.contains(put.wanted.key) && self.is_satisfied(&known, **put)))
+            .copied()
+            .collect();
+        let trusted = known.is_trusted(self.clock.monotonic());
+        if pending.is_empty() && trusted {
+            self.metrics.wrote("unchanged");
+            return Ok(Round::Done { written: false });
+        }
+        let current = Current {
+            state: metadata.state.as_deref(),
+            docker_config,
+            trusted,
+        };
+        // Untrusted data is dropped by the merge, so everything asked for is put anew.
+        let puts = if trusted { &pending } else { puts };
+        let content = self.merged(namespace, current, puts).await?;
+        match self.store.update(namespace, metadata, &content).await {
+            Ok(stored) => {
+                self.metrics.wrote("updated");
+                self.remember_insisting(&known, trusted, puts);
+                self.index.saw(namespace, &stored.metadata);
+                Ok(Round::Done { written: true })
+            }
+            Err(error) => self.again(namespace, error),
+        }
+    }
+
+    /// A Secret of ours of another type, or immutable, cannot be updated: it is deleted, and the next round makes it
+    /// anew.
+    async fn replace(&self, namespace: &str, stored: &StoredSecret) -> Result<Round, WriteError> {
+        match self.store.delete(namespace, &stored.metadata).await {
+            Ok(()) => {
+                tracing::warn!(namespace, secret = %self.secret, "deleted a Secret that could not be updated (immutable or of another type), to make it anew");
+                self.metrics.wrote("deleted");
+                self.index.saw_none(namespace);
+                Ok(Round::Again)
+            }
+            Err(error) => self.again(namespace, error),
+        }
+    }
+
+    /// Whether the index alone shows that nothing is to be written: so a token that cannot be renewed for hours, or a
+    /// clock that is wrong, costs no call per admission.
+    fn is_done(&self, known: &Known, puts: &[Put<'_>]) -> bool {
+        known.is_owned()
+            && known.is_trusted(self.clock.monotonic())
+            && puts.iter().all(|put| self.is_satisfied(known, *put))
+    }
+
+    /// Whether an entry needs no write: it is fresh, better left alone, or was insisted on just now.
+    fn is_satisfied(&self, known: &Known, put: Put<'_>) -> bool {
+        known.freshness(put.wanted, &self.clock) == Freshness::Fresh
+            || known.keep(put.wanted, put.token.expires_at, &self.clock)
+            || (known.differs_by_identity(put.wanted, &self.clock)
+                && self.index.has_insisted(&contested(known, put.wanted)))
+    }
+
+    fn remember_insisting(&self, known: &Known, trusted: bool, puts: &[Put<'_>]) {
+        if !trusted {
+            let uid = known.uid();
+            tracing::warn!(secret = %self.secret, uid, "somebody else had edited the Secret's data; it was written anew");
+            self.index.insisted(uid);
+        }
+        for put in puts {
+            if known.differs_by_identity(put.wanted, &self.clock) {
+                self.index.insisted(&contested(known, put.wanted));
+            }
+        }
+    }
+
+    async fn merged(
+        &self,
+        namespace: &str,
+        current: Current<'_>,
+        puts: &[Put<'_>],
+    ) -> Result<SecretContent, WriteError> {
+        let entries: Vec<NewEntry<'_>> = puts.iter().map(Put::entry).collect();
+        let now = self.clock.now();
+        let merged = match merge(current, &entries, None, now) {
+            Merge::Full => {
+                let images = self.pods.images(namespace).await;
+                let images = images.map_err(|error| self.failed(error))?;
+                let in_use: HashSet<String> =
+                    images.iter().filter_map(|image| host(image)).collect();
+                merge(current, &entries, Some(&in_use), now)
+            }
+            merged => merged,
+        };
+        match merged {
+            Merge::Write(content) => Ok(content),
+            Merge::Full | Merge::Exhausted => Err(WriteError::Full {
+                secret: self.secret.clone(),
+                namespace: namespace.to_owned(),
+            }),
+        }
+    }
+
+    /// Another round when somebody else wrote in between; otherwise the end.
+    fn again(&self, namespace: &str, error: StoreError) -> Result<Round, WriteError> {
+        use StoreErrorKind::{AlreadyExists, Conflict, NotFound};
+        if matches!(error.kind, Conflict | AlreadyExists | NotFound) {
+            self.metrics.conflicted();
+            Ok(Round::Again)
+        } else {
+            self.refusals.remember(namespace, &error);
+            Err(self.failed(error))
+        }
+    }
+
+    fn failed(&self, error: StoreError) -> WriteError {
+        self.metrics.wrote(error.kind.label());
+        error.into()
+    }
+
+    fn foreign(&self, namespace: &str) -> WriteError {
+        self.metrics.wrote("foreign");
+        WriteError::Foreign {
+            secret: self.secret.clone(),
+            namespace: namespace.to_owned(),
+        }
+    }
+}
+
+impl<'a> Put<'a> {
+    fn entry(&self) -> NewEntry<'a> {
+        NewEntry {
+            key: self.wanted.key,
+            password: self.token.password(),
+            issued_at: self.token.issued_at,
+            expires_at: self.token.expires_at,
+            identity: self.wanted.identity,
+            generation: self.wanted.generation,
+        }
+    }
+}
+
+/// What two replicas with different identities for one entry would fight over.
+fn contested(known: &Known, wanted: Wanted<'_>) -> String {
+    format!("{}/{}", known.uid(), wanted.key)
+}
+
+/// The registry host of an image string.
+fn host(image: &str) -> Option<String> {
+    Some(image.split_once('/')?.0.to_owned())
+}

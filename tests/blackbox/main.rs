@@ -1,0 +1,43 @@
+//! Black-box tests: the crate through its public surface, with doubles of the outside systems on loopback. One binary,
+//! one module a subject, because linking is what takes the time.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test sets up must work, and clippy's exemption for tests leaves their helpers out"
+)]
+
+mod admission;
+mod aws;
+mod certs;
+mod check;
+mod client_ca;
+mod concurrency;
+mod decisions;
+mod demo;
+mod documentation;
+mod drain;
+mod ecr_hosts;
+mod freshness;
+mod fuzzed;
+mod healing;
+mod limits;
+mod listener;
+mod manifest;
+mod merging;
+mod messages;
+mod patching;
+mod redaction;
+mod references;
+mod reviews;
+mod rotation;
+mod routes;
+mod secret_store;
+mod self_managed;
+mod serve;
+mod support;
+mod tls;
+mod tokens;
+mod watching;
+mod writing;

@@ -1,0 +1,12 @@
+//! What several subjects need: doubles of outside systems that speak their wire protocols.
+
+pub(crate) mod api_server;
+pub(crate) mod ecr;
+pub(crate) mod https;
+pub(crate) mod mint;
+pub(crate) mod pki;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod review;
+pub(crate) mod service;
+pub(crate) mod store;

@@ -1,0 +1,263 @@
+//! The service as `serve` wires it, over doubles of the outside systems, with simulated time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ecr_admission::admit::{Admission, Settings, Webhook};
+use ecr_admission::clock::Clock;
+use ecr_admission::commands::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
+use ecr_admission::namespace::NamespaceIndex;
+use ecr_admission::policy::{OnFailure, Policy};
+use ecr_admission::pull_secret::State;
+use ecr_admission::secret::memory::MemorySecretStore;
+use ecr_admission::secret::{PodImages, SecretIndex, SecretStore, StoreError, StoredSecret};
+use ecr_admission::server::body::{BodyLimits, BodyReader};
+use ecr_admission::server::routes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use jiff::Timestamp;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use super::mint::Mint;
+use super::review::wire;
+use super::store::CountingStore;
+
+/// The Secret's name, and a namespace that is left alone.
+pub(crate) const SECRET: &str = "ecr-pull-secret";
+pub(crate) const EXCLUDED: &str = "kube-system";
+/// When every simulation starts.
+pub(crate) const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
+/// What the API server waits for, less the margin.
+const PATIENCE: Duration = Duration::from_millis(4_500);
+
+pub(crate) fn denying() -> Policy {
+    Policy {
+        on_failure: OnFailure::Deny,
+        ..Policy::default()
+    }
+}
+
+/// One replica.
+pub(crate) struct Service {
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<CountingStore>,
+    pub(crate) tokens: Arc<Mint>,
+    pub(crate) pods: Arc<Pods>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) index: Arc<SecretIndex>,
+    pub(crate) namespaces: Arc<NamespaceIndex>,
+    registry: Registry,
+}
+
+impl Service {
+    /// With its own cluster and a watch that is alive.
+    pub(crate) fn new() -> Self {
+        Self::with(Policy::default())
+    }
+
+    pub(crate) fn with(policy: Policy) -> Self {
+        let clock = Clock::simulated(START, 1);
+        // The API server's clock does not follow the jumps of ours.
+        let cluster = Arc::new(MemorySecretStore::new(Clock::simulated(START, 2)));
+        let service = Self::over(policy, &clock, &cluster);
+        let watched = Arc::clone(&cluster);
+        tokio::spawn(async move { watched.bookmarks().await });
+        service
+    }
+
+    /// A replica whose watch of the cluster is alive as long as somebody runs the cluster's bookmarks.
+    pub(crate) fn over(policy: Policy, clock: &Clock, cluster: &Arc<MemorySecretStore>) -> Self {
+        let service = Self::unwatched(policy, clock, cluster);
+        cluster.attach(Arc::clone(&service.index) as Arc<_>);
+        service
+    }
+
+    /// A replica whose watch has never been heard of.
+    pub(crate) fn unwatched(
+        policy: Policy,
+        clock: &Clock,
+        cluster: &Arc<MemorySecretStore>,
+    ) -> Self {
+        let mut registry = Registry::default();
+        let store = Arc::new(CountingStore::new(Arc::clone(cluster)));
+        let tokens = Arc::new(Mint::new(clock));
+        let pods = Arc::new(Pods::default());
+        let outside = Outside {
+            store: Arc::clone(&store) as Arc<dyn SecretStore>,
+            pods: Arc::clone(&pods) as Arc<dyn PodImages>,
+            tokens: Arc::clone(&tokens) as Arc<_>,
+        };
+        let settings = Settings {
+            secret: SECRET.to_owned(),
+            excluded_namespaces: [EXCLUDED.to_owned()].into(),
+            policy,
+        };
+        let ours = registry.sub_registry_with_prefix(METRICS_PREFIX);
+        let Assembly {
+            admission,
+            index,
+            namespaces,
+        } = assemble(settings, clock, outside, ours);
+        Self {
+            clock: clock.clone(),
+            store,
+            tokens,
+            pods,
+            admission,
+            index,
+            namespaces,
+            registry,
+        }
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        routes::router(&self.admission, BodyReader::new(BodyLimits::default()))
+    }
+
+    /// What the mutating webhook answers.
+    pub(crate) async fn mutate(&self, review: &Value) -> Answered {
+        let body = wire(review);
+        self.answer(Webhook::Mutating, body.as_bytes())
+            .await
+            .unwrap()
+    }
+
+    /// What the validating webhook answers.
+    pub(crate) async fn validate(&self, review: &Value) -> Answered {
+        let body = wire(review);
+        self.answer(Webhook::Validating, body.as_bytes())
+            .await
+            .unwrap()
+    }
+
+    /// The answer to any bytes, or why there is none.
+    pub(crate) async fn answer(&self, webhook: Webhook, body: &[u8]) -> Result<Answered, String> {
+        let deadline = self.clock.monotonic() + PATIENCE;
+        let answer = self.admission.answer(webhook, body, deadline).await;
+        answer
+            .map(|answer| Answered::of(&answer))
+            .map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn secret(&self, namespace: &str) -> Option<StoredSecret> {
+        self.store.cluster.get(namespace).now_or_never()?.unwrap()
+    }
+
+    /// The registries that a namespace's Secret has an entry for, by its state; the data must say the same.
+    pub(crate) fn registries(&self, namespace: &str) -> Vec<String> {
+        let Some(secret) = self.secret(namespace) else {
+            return Vec::new();
+        };
+        let state = State::parse(secret.metadata.state.as_deref());
+        let of_state: Vec<String> = state.entries.keys().cloned().collect();
+        let document = secret.docker_config.unwrap();
+        let document: Value = serde_json::from_slice(document.expose_secret()).unwrap();
+        let auths = document["auths"].as_object().unwrap();
+        assert_eq!(of_state, auths.keys().cloned().collect::<Vec<_>>());
+        of_state
+    }
+
+    /// The password that a namespace's Secret holds for a registry.
+    pub(crate) fn password(&self, namespace: &str, registry: &str) -> Option<String> {
+        let document = self.secret(namespace)?.docker_config?;
+        let document: Value = serde_json::from_slice(document.expose_secret()).unwrap();
+        let auth = document["auths"][registry]["auth"].as_str()?;
+        let pair = String::from_utf8(BASE64_STANDARD.decode(auth).unwrap()).unwrap();
+        Some(pair.strip_prefix("AWS:").unwrap().to_owned())
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).unwrap();
+        text
+    }
+}
+
+/// The `response` of an AdmissionReview.
+#[derive(Debug)]
+pub(crate) struct Answered(pub(crate) Value);
+
+impl Answered {
+    /// Reads an answer as strictly as the API server does (pkg/admission/plugin/webhook/request/admissionreview.go).
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let review: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(review["apiVersion"], "admission.k8s.io/v1");
+        assert_eq!(review["kind"], "AdmissionReview");
+        let response = &review["response"];
+        assert!(response["uid"].is_string() && response["allowed"].is_boolean());
+        assert_eq!(
+            response["patch"].is_string(),
+            response["patchType"] == "JSONPatch"
+        );
+        assert!(response["patch"].is_null() || response["allowed"] == true);
+        Self(response.clone())
+    }
+
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.0["allowed"].as_bool().unwrap()
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        self.0["uid"].as_str().unwrap()
+    }
+
+    /// The refusal.
+    pub(crate) fn message(&self) -> &str {
+        assert!(!self.is_allowed(), "{:?}", self.0);
+        assert_eq!(self.0["status"]["code"], 403);
+        self.0["status"]["message"].as_str().unwrap()
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<&str> {
+        let warnings = self.0["warnings"].as_array().into_iter().flatten();
+        warnings.map(|warning| warning.as_str().unwrap()).collect()
+    }
+
+    pub(crate) fn patch(&self) -> Option<json_patch::Patch> {
+        let patch = BASE64_STANDARD.decode(self.0["patch"].as_str()?).unwrap();
+        Some(serde_json::from_slice(&patch).unwrap())
+    }
+
+    /// Allowed, injected, and nothing to say.
+    pub(crate) fn is_injected(&self) -> bool {
+        self.is_allowed() && self.patch().is_some() && self.warnings().is_empty()
+    }
+
+    /// Allowed, unchanged, and nothing to say.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.is_allowed()
+            && self.patch().is_none()
+            && self.warnings().is_empty()
+            && self.0["auditAnnotations"].is_null()
+    }
+
+    /// What a person reads, one line each.
+    pub(crate) fn said(&self) -> String {
+        if self.is_allowed() {
+            let warnings = self.warnings().into_iter();
+            let audit = self.0["auditAnnotations"]["findings"].as_str();
+            let lines = warnings
+                .map(|warning| format!("warning: {warning}"))
+                .chain(audit.map(|audit| format!("audit: {audit}")));
+            lines.collect::<Vec<_>>().join("\n")
+        } else {
+            format!("refused: {}", self.message())
+        }
+    }
+}
+
+/// The images of running Pods.
+#[derive(Default)]
+pub(crate) struct Pods(pub(crate) Mutex<Vec<String>>);
+
+impl PodImages for Pods {
+    fn images<'a>(&'a self, _namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        ready(Ok(self.0.lock().unwrap().clone())).boxed()
+    }
+}

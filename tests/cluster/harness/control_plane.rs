@@ -1,0 +1,276 @@
+//! etcd, kube-apiserver and kube-controller-manager on loopback.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use ecr_admission::certificate::development::DevelopmentCa;
+use ecr_admission::clock::Clock;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
+use super::api::Api;
+use super::component::Component;
+use super::eventually;
+
+const ADMIN_TOKEN: &str = "token-of-the-administrator";
+
+/// What the tests need controllers for.
+const CONTROLLERS: &str = "serviceaccount-controller,namespace-controller,garbage-collector-controller,\
+    deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,job-controller,\
+    cronjob-controller";
+
+/// A running control plane, stopped when dropped.
+pub(crate) struct ControlPlane {
+    /// Everything that it writes is here, until `run` removes it.
+    pub(crate) folder: PathBuf,
+    /// Where the API server listens.
+    pub(crate) url: String,
+    /// The administrator's client.
+    pub(crate) api: Api,
+    /// Signed the certificate of the API server, which serves webhooks on loopback as well.
+    pub(crate) ca: DevelopmentCa,
+    pub(crate) etcd: Component,
+    api_server: Option<Component>,
+    _controllers: Component,
+}
+
+impl ControlPlane {
+    /// Starts one, with its files in a folder called `name`, and waits until it is ready.
+    pub(crate) async fn start(name: &str) -> Self {
+        let folder = PathBuf::from(from_run("CLUSTER_FOLDER")).join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let ca = authority();
+        write_secrets(&folder, &ca);
+        let [etcd_port, peer_port, port] = free_ports();
+        let etcd = start_etcd(&folder, etcd_port, peer_port);
+        let api_server = start_api_server(&folder, etcd_port, port);
+        let url = format!("https://127.0.0.1:{port}");
+        let kubeconfig = write_kubeconfig(&folder, "admin", &url, ADMIN_TOKEN);
+        let api = Api::connect(&kubeconfig).await;
+        ready(&api, &api_server).await;
+        let controllers = start_controllers(&folder, &kubeconfig);
+        Self {
+            _controllers: controllers,
+            etcd,
+            api_server: Some(api_server),
+            folder,
+            url,
+            api,
+            ca,
+        }
+    }
+
+    /// Kills the API server.
+    pub(crate) fn kill_api_server(&mut self) {
+        self.api_server = None;
+    }
+
+    /// Starts the API server again, at the same address, and waits until it is ready.
+    pub(crate) async fn restart_api_server(&mut self) {
+        let port = |url: &str| url.rsplit(':').next().unwrap().parse().unwrap();
+        let etcd = std::fs::read_to_string(self.folder.join("etcd-url")).unwrap();
+        let api_server = start_api_server(&self.folder, port(&etcd), port(&self.url));
+        ready(&self.api, &api_server).await;
+        self.api_server = Some(api_server);
+    }
+
+    /// Writes a kubeconfig for somebody with a bearer token.
+    pub(crate) fn kubeconfig(&self, name: &str, token: &str) -> PathBuf {
+        write_kubeconfig(&self.folder, name, &self.url, token)
+    }
+
+    /// A token of the account that ecr-admission runs as.
+    pub(crate) async fn token(&self) -> String {
+        let path = "/api/v1/namespaces/ecr-admission/serviceaccounts/ecr-admission/token";
+        let request =
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        let answer = self.api.create(path, &request).await.unwrap();
+        answer["status"]["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs kubectl as the administrator, or as whom the arguments say.
+    pub(crate) async fn kubectl(&self, arguments: &[&str], stdin: &str) -> Said {
+        let mut child = tokio::process::Command::new(kubernetes("kubectl"))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", &self.folder)
+            .env("KUBECONFIG", self.folder.join("admin.kubeconfig"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        // It may refuse its arguments without reading.
+        let _ = pipe.write_all(stdin.as_bytes()).await;
+        drop(pipe);
+        child.wait_with_output().await.unwrap().into()
+    }
+}
+
+/// What kubectl said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) ok: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
+        Self {
+            ok: output.status.success(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+}
+
+/// The Kubernetes version under test, such as `1.36`.
+pub(crate) fn version() -> String {
+    from_run("CLUSTER_KUBERNETES_VERSION")
+}
+
+fn from_run(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set: start these tests with tests/cluster/run")
+    })
+}
+
+fn kubernetes(binary: &str) -> PathBuf {
+    Path::new(&from_run("CLUSTER_KUBERNETES")).join(binary)
+}
+
+fn authority() -> DevelopmentCa {
+    let names = ["127.0.0.1", "localhost", "ecr-admission.ecr-admission.svc"].map(str::to_owned);
+    DevelopmentCa::new(Clock::system().now(), &names, Duration::from_hours(24)).unwrap()
+}
+
+/// Ports below those that the kernel gives to outgoing connections, so that nobody takes one before we use it.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let mut held = Vec::new();
+    while held.len() < N {
+        let port = fastrand::u16(10_000..32_000);
+        held.extend(TcpListener::bind(("127.0.0.1", port)));
+    }
+    let ports: Vec<u16> = held
+        .iter()
+        .map(|held| held.local_addr().unwrap().port())
+        .collect();
+    ports.try_into().unwrap()
+}
+
+fn write_secrets(folder: &Path, ca: &DevelopmentCa) {
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("ca.crt", &ca.ca_pem);
+    write("tls.crt", &ca.cert_pem);
+    write("tls.key", ca.key_pem.expose_secret());
+    let accounts = rcgen::KeyPair::generate().unwrap();
+    write("accounts.key", &accounts.serialize_pem());
+    write("accounts.pub", &accounts.public_key_pem());
+    write(
+        "tokens.csv",
+        &format!("{ADMIN_TOKEN},administrator,1,system:masters\n"),
+    );
+    write(
+        "audit-policy.yaml",
+        include_str!("../fixtures/audit-policy.yaml"),
+    );
+}
+
+fn write_kubeconfig(folder: &Path, name: &str, url: &str, token: &str) -> PathBuf {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": url, "certificate-authority": folder.join("ca.crt")}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    });
+    let path = folder.join(format!("{name}.kubeconfig"));
+    std::fs::write(&path, config.to_string()).unwrap();
+    path
+}
+
+fn start_etcd(folder: &Path, port: u16, peer_port: u16) -> Component {
+    let (client, peer) = (
+        format!("http://127.0.0.1:{port}"),
+        format!("http://127.0.0.1:{peer_port}"),
+    );
+    std::fs::write(folder.join("etcd-url"), &client).unwrap();
+    let mut etcd = Command::new(Path::new(&from_run("CLUSTER_ETCD")).join("etcd"));
+    etcd.arg("--data-dir").arg(folder.join("etcd"));
+    etcd.args([
+        "--listen-client-urls",
+        &client,
+        "--advertise-client-urls",
+        &client,
+    ]);
+    etcd.args([
+        "--listen-peer-urls",
+        &peer,
+        "--initial-advertise-peer-urls",
+        &peer,
+    ]);
+    etcd.args(["--initial-cluster", &format!("default={peer}")]);
+    // Nobody needs the data after a power cut.
+    etcd.args(["--unsafe-no-fsync", "--log-level=warn"]);
+    Component::start(&etcd, &folder.join("etcd.log"))
+}
+
+fn start_api_server(folder: &Path, etcd_port: u16, port: u16) -> Component {
+    let mut server = Command::new(kubernetes("kube-apiserver"));
+    let mut file = |flag: &str, name: &str| {
+        server.arg(format!("--{flag}={}", folder.join(name).display()));
+    };
+    file("tls-cert-file", "tls.crt");
+    file("tls-private-key-file", "tls.key");
+    file("service-account-key-file", "accounts.pub");
+    file("service-account-signing-key-file", "accounts.key");
+    file("token-auth-file", "tokens.csv");
+    file("audit-policy-file", "audit-policy.yaml");
+    file("audit-log-path", "audit.log");
+    server.args([
+        &format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        &format!("--secure-port={port}"),
+        "--bind-address=127.0.0.1",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--service-cluster-ip-range=10.96.0.0/16",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--endpoint-reconciler-type=none",
+    ]);
+    if version() == "1.33" {
+        // On by default since 1.35.
+        server.arg("--feature-gates=ImageVolume=true");
+    }
+    Component::start(&server, &folder.join("kube-apiserver.log"))
+}
+
+fn start_controllers(folder: &Path, kubeconfig: &Path) -> Component {
+    let mut manager = Command::new(kubernetes("kube-controller-manager"));
+    manager.arg(format!("--kubeconfig={}", kubeconfig.display()));
+    manager.args([
+        &format!("--controllers={CONTROLLERS}"),
+        "--leader-elect=false",
+        "--secure-port=0",
+        // A burst of namespaces must not wait for their default ServiceAccounts.
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
+        "--concurrent-serviceaccount-token-syncs=20",
+    ]);
+    Component::start(&manager, &folder.join("kube-controller-manager.log"))
+}
+
+async fn ready(api: &Api, server: &Component) {
+    eventually("the API server is ready", async || {
+        server.must_run();
+        api.is_ready().await
+    })
+    .await;
+}

@@ -1,0 +1,134 @@
+//! A namespace of one test's own.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use super::api::{Answer, Api};
+use super::control_plane::{ControlPlane, Said};
+use super::eventually;
+
+pub(crate) const SECRET: &str = "ecr-pull-secret";
+pub(crate) const REGISTRY: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+/// An ECR image that nothing is wrong with.
+pub(crate) const IMAGE: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app:v1";
+pub(crate) const UNTAGGED: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app";
+
+pub(crate) struct Namespace<'a> {
+    pub(crate) name: String,
+    plane: &'a ControlPlane,
+}
+
+impl<'a> Namespace<'a> {
+    /// Makes a namespace, in which Pods can be created.
+    pub(crate) async fn create(plane: &'a ControlPlane, name: impl Into<String>) -> Self {
+        let namespace = Self {
+            name: name.into(),
+            plane,
+        };
+        let object =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name}});
+        let created = plane.api.create("/api/v1/namespaces", &object).await;
+        created.unwrap();
+        let account = namespace.path("serviceaccounts/default");
+        eventually("there is a default ServiceAccount", async || {
+            plane.api.exists(&account).await
+        })
+        .await;
+        namespace
+    }
+
+    pub(crate) fn api(&self) -> &'a Api {
+        &self.plane.api
+    }
+
+    /// A path of the core group in this namespace.
+    pub(crate) fn path(&self, rest: &str) -> String {
+        format!("/api/v1/namespaces/{}/{rest}", self.name)
+    }
+
+    /// Runs kubectl in this namespace.
+    pub(crate) async fn kubectl(&self, arguments: &[&str], stdin: &str) -> Said {
+        let arguments = [&["--namespace", &self.name], arguments].concat();
+        self.plane.kubectl(&arguments, stdin).await
+    }
+
+    /// Runs kubectl in this namespace, which must succeed.
+    pub(crate) async fn kubectl_ok(&self, arguments: &[&str], stdin: &str) -> Said {
+        let said = self.kubectl(arguments, stdin).await;
+        assert!(said.ok, "kubectl {arguments:?}: {}", said.err);
+        said
+    }
+
+    pub(crate) async fn create_pod(&self, name: &str, spec: &Value) -> Answer {
+        let pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        self.api().create(&self.path("pods"), &pod).await
+    }
+
+    /// Creates a Pod with one container and no finalizer, which must be admitted.
+    pub(crate) async fn run(&self, name: &str, image: &str) -> Value {
+        self.create_pod(name, &one_container(image)).await.unwrap()
+    }
+
+    pub(crate) async fn pods(&self) -> Vec<Value> {
+        let list = self.api().get(&self.path("pods")).await.unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// Our Secret here, if there is one.
+    pub(crate) async fn secret(&self) -> Option<Value> {
+        let secret = self.api().get(&self.secret_path()).await;
+        match secret {
+            Ok(secret) => Some(secret),
+            Err(refusal) => {
+                assert_eq!(refusal.code, 404, "{refusal:?}");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn secret_path(&self) -> String {
+        self.path(&format!("secrets/{SECRET}"))
+    }
+
+    /// The registries that our Secret here has a password for, each with it.
+    pub(crate) async fn passwords(&self) -> BTreeSet<(String, String)> {
+        let Some(secret) = self.secret().await else {
+            return BTreeSet::new();
+        };
+        let decode = |text: &str| BASE64_STANDARD.decode(text).unwrap();
+        let Some(document) = secret["data"][".dockerconfigjson"].as_str() else {
+            return BTreeSet::new();
+        };
+        let document: Value = serde_json::from_slice(&decode(document)).unwrap();
+        let auths = document["auths"].as_object().unwrap();
+        let pairs = auths.iter().filter_map(|(registry, entry)| {
+            let pair = String::from_utf8(decode(entry["auth"].as_str()?)).unwrap();
+            Some((registry.clone(), pair.strip_prefix("AWS:")?.to_owned()))
+        });
+        pairs.collect()
+    }
+
+    /// Whether the Secret here is as we make it, with a password for our test registry.
+    pub(crate) async fn is_served(&self) -> bool {
+        let expected = (REGISTRY.to_owned(), "password-of-eu-west-1".to_owned());
+        self.passwords().await.contains(&expected)
+    }
+}
+
+pub(crate) fn one_container(image: &str) -> Value {
+    json!({"containers": [{"name": "app", "image": image}]})
+}
+
+/// The names in a Pod's (or Pod spec's) `imagePullSecrets`, in order.
+pub(crate) fn pull_secrets(pod: &Value) -> Vec<&str> {
+    let list = pod["spec"]["imagePullSecrets"].as_array();
+    let names = list
+        .into_iter()
+        .flatten()
+        .map(|entry| entry["name"].as_str());
+    names.map(Option::unwrap).collect()
+}

@@ -1,0 +1,101 @@
+//! `ecr-admission serve` as a local process, as the account that it runs as in a cluster.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::component::Component;
+use super::control_plane::ControlPlane;
+use super::eventually;
+use crate::ecr::EcrDouble;
+
+/// A running webhook, killed when dropped.
+pub(crate) struct Webhook {
+    pub(crate) process: Component,
+    /// Where it serves, with the control plane's certificate.
+    pub(crate) address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Webhook {
+    /// Starts one and waits until it is ready. Several in one control plane need different names.
+    pub(crate) async fn start(plane: &ControlPlane, ecr: &EcrDouble, name: &str) -> Self {
+        let kubeconfig = plane.kubeconfig(name, &plane.token().await);
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_ecr-admission"));
+        serve
+            .args(["serve", "--namespace", "ecr-admission"])
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--log-format", "json", "--log", "debug"])
+            .arg("--tls-cert")
+            .arg(plane.folder.join("tls.crt"))
+            .arg("--tls-key")
+            .arg(plane.folder.join("tls.key"))
+            .env("KUBECONFIG", kubeconfig)
+            .env("AWS_ENDPOINT_URL_ECR", &ecr.url)
+            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "example")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        let process = Component::start(&serve, &plane.folder.join(format!("{name}.log")));
+        eventually("the webhook serves", async || {
+            process.must_run();
+            serving(&process).is_some()
+        })
+        .await;
+        let serving = serving(&process).unwrap();
+        let address = |field: &str| serving[field].as_str().unwrap().parse().unwrap();
+        let webhook = Self {
+            address: address("listen"),
+            admin: address("admin"),
+            process,
+        };
+        eventually("the webhook is ready", async || webhook.is_ready().await).await;
+        webhook
+    }
+
+    /// Asks the admin port.
+    pub(crate) async fn admin(&self, path: &str) -> (StatusCode, String) {
+        let tcp = TcpStream::connect(self.admin).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "localhost");
+        let request = request.body(Full::new(Bytes::new())).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.admin("/readyz").await.0 == StatusCode::OK
+    }
+
+    /// Whether it is ready and calls a condition degraded.
+    pub(crate) async fn is_degraded(&self, condition: &str) -> bool {
+        let (status, page) = self.admin("/readyz?verbose").await;
+        status == StatusCode::OK && page.contains(&format!("{condition}: degraded"))
+    }
+
+    /// The sum of the counters whose line starts with `series`: a name, or a name and its first labels.
+    pub(crate) async fn counted(&self, series: &str) -> u64 {
+        let (_, page) = self.admin("/metrics").await;
+        let values = page.lines().filter(|line| line.starts_with(series));
+        let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        values.sum()
+    }
+}
+
+/// The log line that says where it serves.
+fn serving(process: &Component) -> Option<Value> {
+    process.log().lines().find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == "serving").then_some(line)
+    })
+}

@@ -1,0 +1,29 @@
+//! ecr-admission in a real control plane: etcd, kube-apiserver and kube-controller-manager, without a node. Started by
+//! `tests/cluster/run`, which builds them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what a test sets up must work, and clippy's exemption for tests leaves their helpers out"
+)]
+
+mod admission;
+#[path = "../blackbox/secret_store/contract.rs"]
+mod contract;
+#[path = "../blackbox/support/ecr.rs"]
+#[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
+mod ecr;
+mod full;
+mod harness;
+#[path = "../blackbox/support/https.rs"]
+#[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
+mod https;
+mod inject_policy;
+mod outages;
+mod permissions;
+mod registration;
+mod replicas;
+mod rewriters;
+mod secret;
+mod store;
+mod verdicts;

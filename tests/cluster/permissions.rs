@@ -1,0 +1,225 @@
+//! What the account of ecr-admission may do is what it does.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::harness::control_plane::{ControlPlane, Said};
+use crate::harness::in_shared_cluster;
+use crate::harness::install::manifest;
+use crate::harness::namespace::{IMAGE, Namespace, SECRET};
+
+/// kubectl with the account's own token.
+struct Account<'a> {
+    plane: &'a ControlPlane,
+    token: String,
+}
+
+impl<'a> Account<'a> {
+    async fn of(plane: &'a ControlPlane) -> Self {
+        Self {
+            plane,
+            token: plane.token().await,
+        }
+    }
+
+    async fn kubectl(&self, arguments: &str, stdin: &Value) -> Said {
+        let arguments: Vec<&str> = arguments
+            .split(' ')
+            .chain(["--token", &self.token])
+            .collect();
+        self.plane.kubectl(&arguments, &stdin.to_string()).await
+    }
+
+    /// What it is told when it tries; it must fail.
+    async fn refused(&self, arguments: &str, stdin: &Value) -> String {
+        let said = self.kubectl(arguments, stdin).await;
+        assert!(!said.ok, "{arguments} {stdin} was allowed: {said:?}");
+        said.err
+    }
+}
+
+fn secret(name: &str, kind: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "labels": {"app.kubernetes.io/managed-by": "ecr-admission"},
+            "annotations": {"kubernetes.io/service-account.name": "default"},
+        },
+        "type": kind,
+        "stringData": {".dockerconfigjson": r#"{"auths":{}}"#},
+    })
+}
+
+#[test]
+fn it_cannot_read_or_change_anything_but_its_own_secret() {
+    in_shared_cluster(async |cluster| {
+        let account = Account::of(&cluster.plane).await;
+        let namespace = Namespace::create(&cluster.plane, "others").await;
+        let other = secret("other", "Opaque");
+        namespace
+            .api()
+            .create(&namespace.path("secrets"), &other)
+            .await
+            .unwrap();
+        namespace.run("app", IMAGE).await;
+        for attempt in [
+            "get secret other -n others",
+            "get secrets -n others",
+            "get secrets -A",
+            "get secrets -A -l app.kubernetes.io/managed-by=ecr-admission",
+            "get secrets -A --field-selector=metadata.name=other",
+            "delete secret other -n others",
+            "patch secret other -n others -p {}",
+            "delete secrets --all -n others",
+            "get pod app -n others",
+            "delete pod app -n others",
+            "get namespace others",
+            "delete namespace others",
+            "get configmaps -n others",
+            "create token ecr-admission -n ecr-admission",
+            "create token default -n others",
+            "get mutatingwebhookconfigurations",
+            "delete validatingadmissionpolicybindings ecr-admission-secrets",
+            "get secret other -n others --as=administrator",
+            "get secret other -n others --as=system:serviceaccount:kube-system:default",
+        ] {
+            let said = account.refused(attempt, &Value::Null).await;
+            assert!(said.contains("orbidden"), "{attempt}: {said}");
+        }
+        let own = format!("get secret {SECRET} -n others");
+        assert!(account.kubectl(&own, &Value::Null).await.ok);
+        let all = format!("get secrets -A --field-selector=metadata.name={SECRET}");
+        assert!(account.kubectl(&all, &Value::Null).await.ok);
+    });
+}
+
+#[test]
+fn it_cannot_create_any_secret_but_the_pull_secret() {
+    in_shared_cluster(async |cluster| {
+        let account = Account::of(&cluster.plane).await;
+        let namespace = Namespace::create(&cluster.plane, "created").await;
+        let docker = "kubernetes.io/dockerconfigjson";
+        let mut unlabelled = secret(SECRET, docker);
+        unlabelled["metadata"]["labels"] = json!({"a": "b"});
+        let mut bare = secret(SECRET, docker);
+        bare["metadata"].as_object_mut().unwrap().remove("labels");
+        let mut generated = secret(SECRET, docker);
+        generated["metadata"]["generateName"] = generated["metadata"]["name"].take();
+        generated["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .remove("name");
+        for attempt in [
+            secret(SECRET, "Opaque"),
+            secret(SECRET, "kubernetes.io/service-account-token"),
+            secret("other", "kubernetes.io/service-account-token"),
+            secret("other", docker),
+            secret("", docker),
+            unlabelled,
+            bare,
+            generated,
+        ] {
+            let said = account.refused("create -f - -n created", &attempt).await;
+            let by_policy =
+                said.contains("ecr-admission may create only the Secret ecr-pull-secret");
+            let nameless = said.contains("name or generateName is required")
+                || said.contains("resource name may not be empty");
+            assert!(by_policy || nameless, "{attempt}: {said}");
+        }
+        assert!(namespace.secret().await.is_none());
+
+        let made = account
+            .kubectl("create -f - -n created", &secret(SECRET, docker))
+            .await;
+        assert!(made.ok, "{made:?}");
+        // Nor can it turn it into a token of a ServiceAccount afterwards.
+        let patch = r#"{"type":"kubernetes.io/service-account-token"}"#;
+        let attempt = format!("patch secret {SECRET} -n created --type=merge -p {patch}");
+        let said = account.refused(&attempt, &Value::Null).await;
+        assert!(said.contains("field is immutable"), "{said}");
+    });
+}
+
+#[test]
+fn others_create_secrets_as_before() {
+    in_shared_cluster(async |cluster| {
+        let namespace = Namespace::create(&cluster.plane, "bystanders").await;
+        for object in [secret("other", "Opaque"), secret(SECRET, "Opaque")] {
+            let made = namespace
+                .api()
+                .create(&namespace.path("secrets"), &object)
+                .await;
+            made.unwrap();
+        }
+    });
+}
+
+/// A verb on a resource, and the name that it is limited to.
+type Permission = (String, String, Option<String>);
+
+fn granted() -> BTreeSet<Permission> {
+    let objects = manifest("rbac.yaml");
+    let role = objects
+        .iter()
+        .find(|object| object["kind"] == "ClusterRole");
+    let strings = |list: &Value| -> Vec<String> {
+        let list = list.as_array().into_iter().flatten();
+        list.map(|item| item.as_str().unwrap().to_owned()).collect()
+    };
+    let mut granted = BTreeSet::new();
+    for rule in role.unwrap()["rules"].as_array().unwrap() {
+        let names = strings(&rule["resourceNames"]);
+        assert!(names.len() <= 1 && strings(&rule["apiGroups"]) == [""]);
+        for resource in strings(&rule["resources"]) {
+            for verb in strings(&rule["verbs"]) {
+                granted.insert((verb, resource.clone(), names.first().cloned()));
+            }
+        }
+    }
+    granted
+}
+
+/// What the account was allowed and did, and what it was forbidden, by the audit logs of all control planes of this
+/// version; the attempts above, made with kubectl, left out.
+fn used() -> [BTreeSet<Permission>; 2] {
+    let planes = std::fs::read_dir(std::env::var("CLUSTER_FOLDER").unwrap()).unwrap();
+    let logs: Vec<String> = planes
+        .map(|plane| std::fs::read_to_string(plane.unwrap().path().join("audit.log")).unwrap())
+        .collect();
+    let events = logs.iter().flat_map(|log| log.lines());
+    let events = events.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let ours = events.filter(|event| {
+        let agent = event["userAgent"].as_str().unwrap_or_default();
+        !agent.starts_with("kubectl")
+    });
+    let mut used = [BTreeSet::new(), BTreeSet::new()];
+    for event in ours {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let target = &event["objectRef"];
+        let plain = target["subresource"].is_null() && target["apiGroup"].is_null();
+        assert!(plain, "{event}");
+        let verb = text(&event["verb"]).unwrap();
+        // RBAC does not see the name of what is created.
+        let name = text(&target["name"]).filter(|_| verb != "create");
+        let decision = &event["annotations"]["authorization.k8s.io/decision"];
+        let permission = (verb, text(&target["resource"]).unwrap(), name);
+        used[usize::from(decision != "allow")].insert(permission);
+    }
+    used
+}
+
+#[test]
+#[ignore = "reads the audit logs that the other tests leave, so tests/cluster/run starts it after them"]
+fn what_is_granted_is_what_is_used() {
+    let [used, forbidden] = used();
+    let granted = granted();
+    assert_eq!(granted, used);
+    // An API server that has just started forbids everything until it has read its roles.
+    assert!(
+        forbidden.is_subset(&granted),
+        "it tries what it may not: {forbidden:?}"
+    );
+}
