@@ -111,12 +111,19 @@ impl Keeper {
                 Err(trouble) => {
                     self.report(trouble);
                     self.check_dates();
-                    let longest = (PAUSE * 2u32.pow(failures)).min(INTERVAL);
+                    let longest = self.longest_backoff(failures);
                     failures = (failures + 1).min(8);
                     sleep(longest / 2 + self.parts.clock.jitter(longest / 2)).await;
                 }
             }
         }
+    }
+
+    /// Grows with every failure in a row, and never costs more than a small part of a leaf's life: whoever sleeps through
+    /// its end serves an expired certificate although a new one is stored.
+    fn longest_backoff(&self, failures: u32) -> Duration {
+        let growing = (PAUSE * 2u32.pow(failures)).min(INTERVAL);
+        growing.min((self.plan.leaf_life / 16).max(PAUSE))
     }
 
     /// Until a change is told, the time has come, or the interval is over.
