@@ -14,6 +14,15 @@ use tokio::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
 
+/// One moment by both clocks: whoever judges several things by it asks each clock once.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// By the wall clock.
+    pub wall: Timestamp,
+    /// By the monotonic clock.
+    pub monotonic: Instant,
+}
+
 #[derive(Debug)]
 struct Inner {
     wall: Wall,
@@ -61,6 +70,14 @@ impl Clock {
                 let start = *at_origin.lock().unwrap_or_else(PoisonError::into_inner);
                 add(start, origin.elapsed())
             }
+        }
+    }
+
+    /// The time by both clocks.
+    pub fn moment(&self) -> Moment {
+        Moment {
+            wall: self.now(),
+            monotonic: self.monotonic(),
         }
     }
 

@@ -73,10 +73,8 @@ impl Ensurer {
 
     /// The freshness of what is needed least well, by what is known of the namespace.
     pub(super) fn freshness(&self, known: &Known, needs: &[NeedRef<'_>]) -> Freshness {
-        let clock = &self.0.clock;
-        let freshness = needs
-            .iter()
-            .map(|need| known.freshness(need.wanted(), clock));
+        let now = self.0.clock.moment();
+        let freshness = needs.iter().map(|need| known.freshness(need.wanted(), now));
         freshness.min().unwrap_or(Freshness::Fresh)
     }
 
@@ -175,10 +173,9 @@ impl Inner {
             self.writer.known(namespace).await?
         };
         let known = known.as_deref();
+        let now = self.clock.moment();
         let is_fresh = |need: &Need| {
-            known.is_some_and(|known| {
-                known.freshness(need.wanted(), &self.clock) == Freshness::Fresh
-            })
+            known.is_some_and(|known| known.freshness(need.wanted(), now) == Freshness::Fresh)
         };
         if needs.iter().all(is_fresh) {
             return Ok(false);

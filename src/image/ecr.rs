@@ -68,6 +68,9 @@ impl Suffix {
     /// # Errors
     /// The region's partition, when its name proves that it belongs elsewhere.
     fn partition_of(&self, region: &str) -> Result<Partition, Partition> {
+        if self.partition.knows(region) {
+            return Ok(self.partition);
+        }
         match Partition::of_region(region) {
             None => Ok(self.partition),
             Some(own) if own == self.partition => Ok(own),
@@ -107,7 +110,7 @@ impl<'a> EcrHost<'a> {
 
     /// Whether this version knows the region.
     pub fn is_known_region(&self) -> bool {
-        self.partition.known_regions().contains(&self.region)
+        self.partition.knows(self.region)
     }
 }
 

@@ -77,16 +77,16 @@ impl<'a> Reference<'a> {
             return Err(ParseError::Identifier);
         }
         let (domain, remainder) = split_domain(text);
-        let repository = split_once_at(remainder, b':').map_or(remainder, |(name, _)| name);
-        if has_uppercase(repository) {
-            return Err(ParseError::UppercaseRepository);
-        }
         match Parts::split(domain, remainder) {
-            Some(parts) => parts.check(text),
-            None if is_well_formed_in_lower_case(domain, remainder) => {
-                Err(ParseError::UppercaseRepository)
+            // What has a path and no digest has no upper-case letter before its first colon: most need no second look.
+            Some(parts) if parts.digest.is_none() => parts.check(text),
+            Some(parts) if !has_uppercase(before_colon(remainder)) => parts.check(text),
+            None if !has_uppercase(before_colon(remainder))
+                && !is_well_formed_in_lower_case(domain, remainder) =>
+            {
+                Err(ParseError::InvalidFormat)
             }
-            None => Err(ParseError::InvalidFormat),
+            _ => Err(ParseError::UppercaseRepository),
         }
     }
 
@@ -150,6 +150,12 @@ fn split_domain(text: &str) -> (&str, &str) {
         }
         _ => (DEFAULT_DOMAIN, text),
     }
+}
+
+/// What distribution/reference takes for the repository when it looks for upper-case letters: with a digest and no tag,
+/// that includes the digest's algorithm.
+fn before_colon(remainder: &str) -> &str {
+    split_once_at(remainder, b':').map_or(remainder, |(name, _)| name)
 }
 
 /// What the separators make of a reference whose parts have the right alphabet. Lengths and digest are not checked.
@@ -258,13 +264,21 @@ pub(super) fn is_domain(text: &str) -> bool {
     }
 }
 
+/// Labels between dots, none of them empty, with a hyphen at the front, or with one at the end.
 fn is_host_name(text: &str) -> bool {
-    text.as_bytes().split(|b| *b == b'.').all(|label| {
-        !matches!(label, [] | [b'-', ..] | [.., b'-'])
-            && label
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || *b == b'-')
-    })
+    let mut before = b'.';
+    for byte in text.bytes() {
+        let fits = match byte {
+            b'.' => before.is_ascii_alphanumeric(),
+            b'-' => before != b'.',
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        if !fits {
+            return false;
+        }
+        before = byte;
+    }
+    before.is_ascii_alphanumeric()
 }
 
 fn is_port(text: &str) -> bool {

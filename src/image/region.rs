@@ -79,7 +79,12 @@ impl Partition {
         }
     }
 
-    /// The regions that this version knows. AWS opens more every year, so a name that is missing here proves nothing.
+    /// Whether this version knows a region of that name.
+    pub fn knows(self, region: &str) -> bool {
+        self.known_regions().binary_search(&region).is_ok()
+    }
+
+    /// The regions that this version knows, in alphabetical order. AWS opens more every year, so a name that is missing here proves nothing.
     /// Source: the partitions of aws-sdk-ecr 1.138.0.
     pub const fn known_regions(self) -> &'static [&'static str] {
         match self {

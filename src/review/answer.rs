@@ -1,6 +1,7 @@
 //! Writing the answer: a review with the caller's uid, whatever the verdict.
 
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// What the answer does to the Pod's `imagePullSecrets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub enum Patch {
 /// The two JSON patches (RFC 6902) for one Secret name, encoded once for the life of the process.
 #[derive(Clone, Debug)]
 pub struct InjectionPatch {
-    add_list: String,
-    append: String,
+    add_list: Box<RawValue>,
+    append: Box<RawValue>,
 }
 
 impl InjectionPatch {
@@ -27,7 +28,9 @@ impl InjectionPatch {
         let encode = |path: &str, value: serde_json::Value| {
             use base64::Engine;
             let patch = serde_json::json!([{ "op": "add", "path": path, "value": value }]);
-            base64::engine::general_purpose::STANDARD.encode(patch.to_string())
+            let encoded = base64::engine::general_purpose::STANDARD.encode(patch.to_string());
+            // A string always serialises; null would patch nothing.
+            to_raw_value(&encoded).unwrap_or_default()
         };
         Self {
             add_list: encode("/spec/imagePullSecrets", serde_json::json!([reference])),
@@ -35,7 +38,7 @@ impl InjectionPatch {
         }
     }
 
-    fn encoded(&self, patch: Patch) -> Option<&str> {
+    fn encoded(&self, patch: Patch) -> Option<&RawValue> {
         match patch {
             Patch::None => None,
             Patch::AddList => Some(&self.add_list),
@@ -102,10 +105,16 @@ impl Answer {
                 }),
             },
         };
-        // Strings and booleans always serialise; an empty body would be a failed call, hence failurePolicy's matter.
-        serde_json::to_vec(&review).unwrap_or_default()
+        let mut body = Vec::with_capacity(USUAL_ANSWER_BYTES);
+        // Strings and booleans always serialise into memory. Half a body would be a failed call, hence failurePolicy's
+        // matter.
+        let _ = serde_json::to_writer(&mut body, &review);
+        body
     }
 }
+
+/// Room for an injection into a Pod with nothing to say about it.
+const USUAL_ANSWER_BYTES: usize = 512;
 
 /// The longest text that leaves us, in characters: it may quote what the caller sent, and that can be megabytes. Room
 /// for ten findings about the longest images.
@@ -154,7 +163,7 @@ struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<&'a str>,
+    patch: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

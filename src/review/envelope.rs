@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::answer::at_most;
 use super::pod::Pod;
 use super::text::Text;
+use super::view::{Key, once, skip, view};
 
 /// The longest reason why a body cannot be read, in characters.
 const LONGEST_REASON: usize = 200;
@@ -26,12 +26,12 @@ pub struct Envelope<'a> {
     dry_run: Option<bool>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Kind<'a> {
-    #[serde(borrow)]
-    group: Option<Text<'a>>,
-    #[serde(borrow)]
-    kind: Option<Text<'a>>,
+view! {
+    "a kind":
+    struct Kind<'a> {
+        group = "group": Text<'a>,
+        kind = "kind": Text<'a>,
+    }
 }
 
 /// What is done to the object.
@@ -202,32 +202,6 @@ impl<'a> Read<'a> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum ReviewKey {
-    ApiVersion,
-    Kind,
-    Request,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum RequestKey {
-    Uid,
-    Kind,
-    SubResource,
-    Name,
-    Namespace,
-    Operation,
-    DryRun,
-    Object,
-    OldObject,
-    #[serde(other)]
-    Other,
-}
-
 struct ReviewSeed<'r, 'de>(&'r mut Read<'de>);
 struct RequestSeed<'r, 'de>(&'r mut Read<'de>);
 
@@ -249,22 +223,20 @@ impl<'de> Visitor<'de> for ReviewSeed<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let read = self.0;
         let mut request_seen = false;
-        while let Some(key) = map.next_key()? {
-            match key {
-                ReviewKey::ApiVersion => {
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            match &*key {
+                b"apiVersion" => {
                     once("apiVersion", &mut read.envelope.api_version, &mut map)?;
                 }
-                ReviewKey::Kind => once("kind", &mut read.envelope.review_kind, &mut map)?,
-                ReviewKey::Request if request_seen => {
+                b"kind" => once("kind", &mut read.envelope.review_kind, &mut map)?,
+                b"request" if request_seen => {
                     return Err(A::Error::duplicate_field("request"));
                 }
-                ReviewKey::Request => {
+                b"request" => {
                     request_seen = true;
                     map.next_value_seed(RequestSeed(&mut *read))?;
                 }
-                ReviewKey::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+                _ => skip(&mut map)?,
             }
         }
         Ok(())
@@ -293,38 +265,24 @@ impl<'de> Visitor<'de> for RequestSeed<'_, 'de> {
             old_object,
             objects,
         } = self.0;
-        while let Some(key) = map.next_key()? {
-            match key {
-                RequestKey::Uid => once("uid", &mut envelope.uid, &mut map)?,
-                RequestKey::Kind => once("kind", &mut envelope.kind, &mut map)?,
-                RequestKey::SubResource => {
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            match &*key {
+                b"uid" => once("uid", &mut envelope.uid, &mut map)?,
+                b"kind" => once("kind", &mut envelope.kind, &mut map)?,
+                b"subResource" => {
                     once("subResource", &mut envelope.subresource, &mut map)?;
                 }
-                RequestKey::Name => once("name", &mut envelope.name, &mut map)?,
-                RequestKey::Namespace => once("namespace", &mut envelope.namespace, &mut map)?,
-                RequestKey::Operation => once("operation", &mut envelope.operation, &mut map)?,
-                RequestKey::DryRun => once("dryRun", &mut envelope.dry_run, &mut map)?,
-                RequestKey::Object if *objects => once("object", object, &mut map)?,
-                RequestKey::OldObject if *objects => once("oldObject", old_object, &mut map)?,
-                RequestKey::Object | RequestKey::OldObject | RequestKey::Other => {
-                    map.next_value::<IgnoredAny>()?;
+                b"name" => once("name", &mut envelope.name, &mut map)?,
+                b"namespace" => once("namespace", &mut envelope.namespace, &mut map)?,
+                b"operation" => once("operation", &mut envelope.operation, &mut map)?,
+                b"dryRun" => once("dryRun", &mut envelope.dry_run, &mut map)?,
+                b"object" if *objects => once("object", object, &mut map)?,
+                b"oldObject" if *objects => once("oldObject", old_object, &mut map)?,
+                _ => {
+                    skip(&mut map)?;
                 }
             }
         }
         Ok(())
     }
-}
-
-/// Reads a field that may be null or absent, but not there twice: which of two would count is anybody's guess, and a
-/// guess that differs from the API server's would be a way around policy.
-fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
-    name: &'static str,
-    slot: &mut Option<T>,
-    map: &mut A,
-) -> Result<(), A::Error> {
-    if slot.is_some() {
-        return Err(A::Error::duplicate_field(name));
-    }
-    *slot = map.next_value()?;
-    Ok(())
 }

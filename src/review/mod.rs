@@ -7,6 +7,7 @@ mod answer;
 mod envelope;
 mod pod;
 mod text;
+mod view;
 mod workload;
 
 pub use answer::{Answer, InjectionPatch, Patch, at_most, for_people};

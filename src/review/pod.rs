@@ -1,77 +1,75 @@
 //! The view of a Pod: the few fields that a verdict needs, borrowed from the body in one pass.
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::text::Text;
+use super::view::view;
 
-/// A Pod as far as admission looks at it. Field names are the API's; everything else is skipped unread.
-#[derive(Debug, Default, Deserialize)]
-pub struct Pod<'a> {
-    #[serde(borrow, default)]
-    metadata: Metadata<'a>,
-    #[serde(borrow, default)]
-    spec: Option<PodSpec<'a>>,
+view! {
+    "a Pod":
+    /// A Pod as far as admission looks at it.
+    pub struct Pod<'a> {
+        metadata = "metadata": Metadata<'a>,
+        spec = "spec": PodSpec<'a>,
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata<'a> {
-    deletion_timestamp: Option<IgnoredAny>,
-    #[serde(borrow)]
-    annotations: Option<Annotations<'a>>,
+view! {
+    "metadata":
+    struct Metadata<'a> {
+        deletion_timestamp = "deletionTimestamp": IgnoredAny,
+        annotations = "annotations": Annotations<'a>,
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Annotations<'a> {
-    #[serde(rename = "kubernetes.io/config.mirror")]
-    mirror: Option<IgnoredAny>,
-    #[serde(borrow, rename = "ecr-admission.dev/inject")]
-    inject: Option<Text<'a>>,
+view! {
+    "annotations":
+    struct Annotations<'a> {
+        mirror = "kubernetes.io/config.mirror": IgnoredAny,
+        inject = "ecr-admission.dev/inject": Text<'a>,
+    }
 }
 
-/// The part of a PodSpec that names images, shared by Pods and Pod templates.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PodSpec<'a> {
-    #[serde(borrow)]
-    containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow)]
-    init_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow)]
-    ephemeral_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow)]
-    volumes: Option<Vec<Volume<'a>>>,
-    #[serde(borrow)]
-    image_pull_secrets: Option<Vec<LocalObjectReference<'a>>>,
+view! {
+    "a PodSpec":
+    /// The part of a PodSpec that names images, shared by Pods and Pod templates.
+    pub(super) struct PodSpec<'a> {
+        containers = "containers": Vec<Container<'a>>,
+        init_containers = "initContainers": Vec<Container<'a>>,
+        ephemeral_containers = "ephemeralContainers": Vec<Container<'a>>,
+        volumes = "volumes": Vec<Volume<'a>>,
+        image_pull_secrets = "imagePullSecrets": Vec<LocalObjectReference<'a>>,
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct Container<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    image: Option<Text<'a>>,
+view! {
+    "a container":
+    struct Container<'a> {
+        name = "name": Text<'a>,
+        image = "image": Text<'a>,
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct Volume<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    image: Option<ImageVolumeSource<'a>>,
+view! {
+    "a volume":
+    struct Volume<'a> {
+        name = "name": Text<'a>,
+        image = "image": ImageVolumeSource<'a>,
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct ImageVolumeSource<'a> {
-    #[serde(borrow)]
-    reference: Option<Text<'a>>,
+view! {
+    "the source of an image volume":
+    struct ImageVolumeSource<'a> {
+        reference = "reference": Text<'a>,
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct LocalObjectReference<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
+view! {
+    "an imagePullSecret":
+    struct LocalObjectReference<'a> {
+        name = "name": Text<'a>,
+    }
 }
 
 /// The four places of a PodSpec that name images.
@@ -113,20 +111,21 @@ pub struct ImageField<'a> {
 impl Pod<'_> {
     /// Whether it has a deletionTimestamp.
     pub fn is_being_deleted(&self) -> bool {
-        self.metadata.deletion_timestamp.is_some()
+        let metadata = self.metadata.as_ref();
+        metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some())
     }
 
     /// Whether it mirrors a static Pod: the API server forbids such a Pod any reference to a Secret
     /// (plugin/pkg/admission/serviceaccount).
     pub fn is_mirror(&self) -> bool {
-        let annotations = self.metadata.annotations.as_ref();
+        let annotations = self.annotations();
         annotations.is_some_and(|annotations| annotations.mirror.is_some())
     }
 
     /// Whether its annotation `ecr-admission.dev/inject` says `false`.
     pub fn opts_out(&self) -> bool {
-        let annotations = self.metadata.annotations.as_ref();
-        let inject = annotations.and_then(|annotations| annotations.inject.as_deref());
+        let inject = self.annotations();
+        let inject = inject.and_then(|annotations| annotations.inject.as_deref());
         inject == Some("false")
     }
 
@@ -152,9 +151,13 @@ impl Pod<'_> {
     /// A Pod that consists of a template's spec only.
     pub(super) fn of_spec(spec: PodSpec<'_>) -> Pod<'_> {
         Pod {
-            metadata: Metadata::default(),
+            metadata: None,
             spec: Some(spec),
         }
+    }
+
+    fn annotations(&self) -> Option<&Annotations<'_>> {
+        self.metadata.as_ref()?.annotations.as_ref()
     }
 }
 

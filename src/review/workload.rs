@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::pod::{Pod, PodSpec};
+use super::view::Key;
 
 /// Reads the images of a workload's Pod template as if they were a Pod's. `pointer` is the way from the object to its
 /// PodSpec, such as `["spec", "template", "spec"]`. A second pass over the body: workloads are few, and which path to
@@ -57,8 +58,8 @@ impl<'de> Visitor<'de> for At<'_, '_, 'de> {
         let Some((step, rest)) = self.path.split_first() else {
             return Ok(());
         };
-        while let Some(key) = map.next_key::<super::text::Text<'de>>()? {
-            if *key == **step {
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            if *key == *step.as_bytes() {
                 map.next_value_seed(At {
                     path: rest,
                     found: &mut *self.found,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{DataWriter, SecretMetadata};
-use crate::clock::{Clock, add};
+use crate::clock::{Clock, Moment, add};
 use crate::pull_secret::state::{VERSION, between};
 use crate::pull_secret::{Entry, Freshness, State};
 
@@ -111,35 +111,35 @@ impl Known {
 
     /// How fresh the entry is that `wanted` asks for; unusable when it is missing, retiring, of another identity, or
     /// was edited by somebody else.
-    pub fn freshness(&self, wanted: Wanted<'_>, clock: &Clock) -> Freshness {
+    pub fn freshness(&self, wanted: Wanted<'_>, now: Moment) -> Freshness {
         let held = self.held(wanted.key).filter(|held| {
             let current = held.is_newer_than_us(wanted) || *held.identity == *wanted.identity;
-            let sound = self.owned && self.is_trusted(clock.monotonic());
+            let sound = self.owned && self.is_trusted(now.monotonic);
             sound && !held.retiring && current
         });
         held.map_or(Freshness::Unusable, |held| {
-            Freshness::of(held.life, held.left(clock))
+            Freshness::of(held.life, held.left(now))
         })
     }
 
     /// Whether the entry is better left alone though it is not fresh: it was written by a newer version or under a
     /// newer policy generation and still lives, or it already holds the token that expires at `expires_at`.
-    pub fn keep(&self, wanted: Wanted<'_>, expires_at: Timestamp, clock: &Clock) -> bool {
+    pub fn keep(&self, wanted: Wanted<'_>, expires_at: Timestamp, now: Moment) -> bool {
         let held = self.held(wanted.key).filter(|held| !held.retiring);
         held.is_some_and(|held| {
-            let lives = !held.left(clock).is_zero();
+            let lives = !held.left(now).is_zero();
             let same = *held.identity == *wanted.identity && held.expires_at >= expires_at;
-            let sound = self.is_trusted(clock.monotonic());
+            let sound = self.is_trusted(now.monotonic);
             sound && ((held.is_newer_than_us(wanted) && lives) || same)
         })
     }
 
     /// Whether `wanted` is there, lives, and differs only by the identity that made it.
-    pub fn differs_by_identity(&self, wanted: Wanted<'_>, clock: &Clock) -> bool {
+    pub fn differs_by_identity(&self, wanted: Wanted<'_>, now: Moment) -> bool {
         let held = self.held(wanted.key).filter(|held| !held.retiring);
         held.is_some_and(|held| {
             *held.identity != *wanted.identity
-                && Freshness::of(held.life, held.left(clock)).is_usable()
+                && Freshness::of(held.life, held.left(now)).is_usable()
         })
     }
 
@@ -186,9 +186,9 @@ impl Held {
         }
     }
 
-    fn left(&self, clock: &Clock) -> Duration {
-        let by_wall = between(clock.now(), self.expires_at);
-        let by_monotonic = self.deadline.saturating_duration_since(clock.monotonic());
+    fn left(&self, now: Moment) -> Duration {
+        let by_wall = between(now.wall, self.expires_at);
+        let by_monotonic = self.deadline.saturating_duration_since(now.monotonic);
         by_wall.min(by_monotonic)
     }
 

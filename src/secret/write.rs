@@ -256,9 +256,10 @@ impl SecretWriter {
 
     /// Whether an entry needs no write: it is fresh, better left alone, or was insisted on just now.
     fn is_satisfied(&self, known: &Known, put: Put<'_>) -> bool {
-        known.freshness(put.wanted, &self.clock) == Freshness::Fresh
-            || known.keep(put.wanted, put.token.expires_at, &self.clock)
-            || (known.differs_by_identity(put.wanted, &self.clock)
+        let now = self.clock.moment();
+        known.freshness(put.wanted, now) == Freshness::Fresh
+            || known.keep(put.wanted, put.token.expires_at, now)
+            || (known.differs_by_identity(put.wanted, now)
                 && self.index.has_insisted(&contested(known, put.wanted)))
     }
 
@@ -268,8 +269,9 @@ impl SecretWriter {
             tracing::warn!(secret = %self.secret, uid, "somebody else had edited the Secret's data; it was written anew");
             self.index.insisted(uid);
         }
+        let now = self.clock.moment();
         for put in puts {
-            if known.differs_by_identity(put.wanted, &self.clock) {
+            if known.differs_by_identity(put.wanted, now) {
                 self.index.insisted(&contested(known, put.wanted));
             }
         }

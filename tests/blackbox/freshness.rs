@@ -240,7 +240,7 @@ async fn a_state_is_not_believed_beyond_twelve_hours_after_our_write() {
                 identity: "controller",
                 generation: 0,
             };
-            known.freshness(wanted, &service.clock).is_usable()
+            known.freshness(wanted, service.clock.moment()).is_usable()
         };
         assert!(fresh(&service));
         tokio::time::sleep(12 * HOUR).await;

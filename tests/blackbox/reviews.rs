@@ -224,6 +224,19 @@ async fn a_key_that_is_there_twice_is_never_a_way_around_policy() {
 }
 
 #[tokio::test]
+async fn a_list_is_never_taken_for_an_object() {
+    for spec in [
+        json!([[{"name": "a", "image": IMAGE}]]),
+        json!({"containers": [["a", IMAGE]]}),
+        json!({"containers": {"name": "a", "image": IMAGE}}),
+    ] {
+        let body = wire(&create("team-a", &spec));
+        let answer = mutate(body.as_bytes()).await.unwrap();
+        assert!(answer.message().contains("cannot be read"), "{spec}");
+    }
+}
+
+#[tokio::test]
 async fn deep_nesting_is_skipped_where_nobody_reads_and_refused_where_somebody_does() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let open = "[".repeat(100_000);
