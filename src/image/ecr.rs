@@ -63,14 +63,20 @@ impl Suffix {
             .find(|suffix| suffix.partition == partition && suffix.dual_stack == dual_stack)
     }
 
-    /// The partition of a region on hosts of this suffix. An unknown shape takes the suffix's own.
+    /// The partition of a region on hosts of this suffix, and whether the region is known. An unknown shape takes the
+    /// suffix's own.
     ///
     /// # Errors
     /// The region's partition, when its name proves that it belongs elsewhere.
-    fn partition_of(&self, region: &str) -> Result<Partition, Partition> {
+    fn partition_of(&self, region: &str) -> Result<(Partition, bool), Partition> {
         if self.partition.knows(region) {
-            return Ok(self.partition);
+            return Ok((self.partition, true));
         }
+        let partition = self.partition_by_name(region)?;
+        Ok((partition, partition.knows(region)))
+    }
+
+    fn partition_by_name(&self, region: &str) -> Result<Partition, Partition> {
         match Partition::of_region(region) {
             None => Ok(self.partition),
             Some(own) if own == self.partition => Ok(own),
@@ -97,6 +103,8 @@ pub struct EcrHost<'a> {
     pub fips: bool,
     /// Whether this is the endpoint that answers over IPv6 too.
     pub dual_stack: bool,
+    /// Whether this version knows the region.
+    pub known_region: bool,
 }
 
 impl<'a> EcrHost<'a> {
@@ -106,11 +114,6 @@ impl<'a> EcrHost<'a> {
             Host::Private(host) => Some(host),
             Host::Public(_) | Host::ForeignRegion(_) | Host::Other => None,
         }
-    }
-
-    /// Whether this version knows the region.
-    pub fn is_known_region(&self) -> bool {
-        self.partition.knows(self.region)
     }
 }
 
@@ -143,13 +146,14 @@ impl<'a> Host<'a> {
     pub fn classify(host: &'a str) -> Self {
         if let Some(shape) = Shape::parse(host) {
             return match shape.suffix.partition_of(shape.region) {
-                Ok(partition) => Self::Private(EcrHost {
+                Ok((partition, known_region)) => Self::Private(EcrHost {
                     host,
                     account: shape.account,
                     partition,
                     region: shape.region,
                     fips: shape.fips,
                     dual_stack: shape.suffix.dual_stack,
+                    known_region,
                 }),
                 Err(region_partition) => Self::ForeignRegion(ForeignRegion {
                     region: shape.region,

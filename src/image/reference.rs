@@ -90,6 +90,15 @@ impl<'a> Reference<'a> {
         }
     }
 
+    /// Reads what stands behind `registry` and a slash. The registry must be a host with a dot, known to be well-formed.
+    /// `None` when it is no reference; [`Self::parse`] says why.
+    pub(crate) fn in_registry(registry: &'a str, behind: &'a str) -> Option<Self> {
+        let parts = Parts::of_remainder(registry, behind)?;
+        let odd = parts.digest.is_some() && has_uppercase(before_colon(behind));
+        // The whole text is asked for only where the registry is no domain.
+        (!odd).then(|| parts.check("").ok())?
+    }
+
     /// The registry's host, perhaps with a port; empty for an oddity such as `foo_ba.c/m`, whose first part is no host
     /// and hence part of the path.
     pub fn domain(&self) -> &'a str {
@@ -170,6 +179,21 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn split(domain: &'a str, remainder: &'a str) -> Option<Self> {
+        let parts = Self::of_remainder(domain, remainder)?;
+        if is_domain(domain) {
+            Some(parts)
+        } else if is_component(domain) {
+            Some(Self {
+                domain: "",
+                ..parts
+            })
+        } else {
+            None
+        }
+    }
+
+    /// The same for a domain that needs no check.
+    fn of_remainder(domain: &'a str, remainder: &'a str) -> Option<Self> {
         // Neither path nor tag can hold an @, and the path no colon: no choice is left.
         let (named, digest) = match split_once_at(remainder, b'@') {
             Some((named, digest)) => (named, Some(digest)),
@@ -181,17 +205,7 @@ impl<'a> Parts<'a> {
         };
         let well_formed =
             is_path(path) && tag.is_none_or(is_tag) && digest.is_none_or(is_digest_shaped);
-        if !well_formed {
-            return None;
-        }
-        let domain = if is_domain(domain) {
-            domain
-        } else if is_component(domain) {
-            ""
-        } else {
-            return None;
-        };
-        Some(Self {
+        well_formed.then_some(Self {
             domain,
             path,
             tag,

@@ -17,6 +17,7 @@ fn ecr_like() -> impl Strategy<Value = String> {
         "(amazonaws\\.com|amazonaws\\.com\\.cn|on\\.aws|c2s\\.ic\\.gov|Amazonaws\\.eu)",
         "(https?://|docker://|:443|@|/|//|\\.| )",
         "[a-z0-9]{1,3}(/[A-Za-z0-9]{1,3})?(:[a-z0-9]{0,3})?",
+        "/[a-z]{1,3}(:[a-z]{1,3})?@(sha256|SHA256|sha384|md5|sha-256):([a-f0-9]{64}|[a-fA-F0-9]{32,64})",
         any::<char>().prop_map(String::from),
     ];
     prop::collection::vec(piece, 0..9).prop_map(|pieces| pieces.concat())
@@ -26,9 +27,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn the_cheap_check_lets_everything_through_that_the_rules_care_about(image in ecr_like()) {
+    fn the_short_ways_lead_to_the_verdict_of_the_long_one(image in ecr_like()) {
         let policy = Policy::default();
-        if judge_in_full(&policy, &image) != (Host::Other, None) {
+        let verdict = judge_in_full(&policy, &image);
+        prop_assert_eq!(judge(&policy, &image), verdict);
+        if verdict != (Host::Other, None) {
             prop_assert!(may_concern_ecr(&image));
         }
     }

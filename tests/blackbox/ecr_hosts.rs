@@ -29,7 +29,7 @@ fn hosts_of_every_partition_are_read() {
             let ecr = EcrHost::parse(host).unwrap();
             assert_eq!(ecr.host, *host);
             assert_eq!(Host::classify(host).api_region(), Some(ecr.region));
-            assert!(ecr.is_known_region());
+            assert!(ecr.known_region);
             format!(
                 "{:11} {:15} {} {:4} {:5} {host}",
                 ecr.partition.name(),
@@ -114,7 +114,7 @@ fn an_unknown_region_takes_the_partition_of_the_suffix() {
         let host = format!("123456789012.{host}");
         let parsed = EcrHost::parse(&host).unwrap();
         assert_eq!(parsed.partition, partition, "{host}");
-        assert!(!parsed.is_known_region(), "{host}");
+        assert!(!parsed.known_region, "{host}");
     }
 }
 
