@@ -135,7 +135,7 @@ fn secret(namespace: &str) -> Value {
         "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
         "210987654321.dkr.ecr.eu-central-1.amazonaws.com",
     ] {
-        let entry = Entry::new(made, expires, "controller", 0);
+        let entry = Entry::new(made, expires, "controller", 0, made);
         let entry = StateEntry::Known(entry);
         state.entries.insert(host.to_owned(), entry);
     }

@@ -123,6 +123,14 @@ impl Ensurer {
         retries.min().unwrap_or(now)
     }
 
+    /// Deletes a Secret in which nothing lives; whether it did.
+    pub(super) async fn delete_expired(&self, namespace: &str) -> Result<bool, EnsureError> {
+        let namespace: Arc<str> = namespace.into();
+        let lock = self.0.lock(&namespace);
+        let _alone = lock.mutex.lock().await;
+        Ok(self.0.writer.delete_expired(&namespace).await?)
+    }
+
     pub(super) fn token_trouble(&self) -> Option<String> {
         self.0.tokens.trouble()
     }
@@ -260,9 +268,11 @@ impl Inner {
         if puts.is_empty() {
             return Ok(false);
         }
+        let now = self.clock.now();
         let puts = puts.iter().map(|(need, token)| Put {
             wanted: need.wanted(),
             token,
+            used_at: need.last_use(now),
         });
         let puts: Vec<Put<'_>> = puts.collect();
         let lock = self.lock(namespace);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -35,6 +36,8 @@ pub struct Metrics {
     duration: Histogram,
     ensures: Family<EnsureLabels, Counter>,
     ensure_duration: Histogram,
+    refreshes: Family<EnsureLabels, Counter>,
+    refreshes_due: Gauge,
 }
 
 impl Metrics {
@@ -45,6 +48,8 @@ impl Metrics {
             duration: Histogram::new(BUCKETS),
             ensures: Family::default(),
             ensure_duration: Histogram::new(BUCKETS),
+            refreshes: Family::default(),
+            refreshes_due: Gauge::default(),
         };
         registry.register(
             "admissions",
@@ -68,6 +73,19 @@ impl Metrics {
             Unit::Seconds,
             metrics.ensure_duration.clone(),
         );
+        registry.register(
+            "refreshes",
+            "Secrets that came due for renewal, by result",
+            metrics.refreshes.clone(),
+        );
+        // Told from the start: that nothing was refreshed is news.
+        let result = "renewed";
+        drop(metrics.refreshes.get_or_create(&EnsureLabels { result }));
+        registry.register(
+            "refreshes_due",
+            "Secrets that were due for renewal at the last look",
+            metrics.refreshes_due.clone(),
+        );
         metrics
     }
 
@@ -90,6 +108,15 @@ impl Metrics {
         };
         self.admissions.get_or_create(&labels).inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn found_due(&self, secrets: usize) {
+        let secrets = i64::try_from(secrets).unwrap_or(i64::MAX);
+        self.refreshes_due.set(secrets);
+    }
+
+    pub(super) fn refreshed(&self, result: &'static str) {
+        self.refreshes.get_or_create(&EnsureLabels { result }).inc();
     }
 
     pub(super) fn ensured(&self, took: Duration, failure: Option<&'static str>) {

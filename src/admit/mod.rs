@@ -10,6 +10,7 @@ mod new_entries;
 mod outcome;
 mod pod;
 mod record;
+mod refresh;
 mod workload;
 
 use std::collections::HashSet;
@@ -23,12 +24,13 @@ use crate::clock::Clock;
 use crate::namespace::{NamespaceIndex, is_valid_name};
 use crate::policy::{OnFailure, Policy};
 use crate::review::{Envelope, InjectionPatch, Operation, Review, Unreadable, parse, parse_front};
-use crate::secret::{SecretIndex, SecretWriter};
+use crate::secret::{PodImages, SecretIndex, SecretWriter};
 use crate::token::TokenCache;
 use ensure::Ensurer;
 use heal::Healer;
 pub use metrics::Metrics;
 pub use outcome::{Outcome, Verdict};
+use refresh::{RefreshParts, Refresher};
 
 /// Which webhook is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +64,8 @@ pub struct Parts {
     pub writer: SecretWriter,
     /// Makes tokens.
     pub tokens: TokenCache,
+    /// Which images Pods name.
+    pub pods: Arc<dyn PodImages>,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -80,6 +84,7 @@ pub struct Admission {
     namespaces: Arc<NamespaceIndex>,
     ensurer: Ensurer,
     healer: Healer,
+    refresher: Refresher,
     metrics: Metrics,
 }
 
@@ -92,12 +97,21 @@ impl Admission {
             namespaces,
             writer,
             tokens,
+            pods,
             metrics,
         } = parts;
         let ensurer = Ensurer::new(writer, tokens, clock.clone(), metrics.clone());
         Self {
             injection: InjectionPatch::new(&settings.secret),
             healer: Healer::new(ensurer.clone(), clock.clone()),
+            refresher: Refresher::new(RefreshParts {
+                ensurer: ensurer.clone(),
+                index: Arc::clone(&index),
+                namespaces: Arc::clone(&namespaces),
+                pods,
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+            }),
             settings,
             clock,
             index,
@@ -160,6 +174,11 @@ impl Admission {
             )
         };
         Ok(self.finish(&envelope, &outcome, started))
+    }
+
+    /// Keeps every Secret that Pods use fresh, for ever. Cancel-safe; every replica does it, unless another was first.
+    pub async fn keep_fresh(&self) {
+        self.refresher.run().await;
     }
 
     /// How many namespaces wait for a Secret that could not be made when a Pod was admitted.

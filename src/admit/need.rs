@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::judge::NeedRef;
 use crate::image::ecr::EcrHost;
 use crate::policy::Identity;
@@ -13,6 +15,8 @@ use crate::token::TokenKey;
 pub(super) struct Need {
     key: Arc<str>,
     token: TokenKey,
+    /// When a Pod last used it; `None` for one that asks for it now.
+    used_at: Option<Timestamp>,
 }
 
 impl From<&NeedRef<'_>> for Need {
@@ -30,12 +34,26 @@ impl Need {
                 partition: host.partition,
                 region: host.region.into(),
             },
+            used_at: None,
         }
     }
 
     /// The need behind an entry of a Secret whose other entries a repair must put back.
     pub(super) fn of_entry(key: &str) -> Option<Self> {
         Some(Self::new(&EcrHost::parse(key)?, Identity::Controller))
+    }
+
+    /// The same, last used then.
+    pub(super) fn used_at(self, at: Timestamp) -> Self {
+        Self {
+            used_at: Some(at),
+            ..self
+        }
+    }
+
+    /// When a Pod last used it.
+    pub(super) fn last_use(&self, now: Timestamp) -> Timestamp {
+        self.used_at.unwrap_or(now)
     }
 
     /// The `auths` key.

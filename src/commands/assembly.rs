@@ -45,7 +45,7 @@ pub fn assemble(
     let writer = SecretWriter::new(
         &settings.secret,
         outside.store,
-        outside.pods,
+        Arc::clone(&outside.pods),
         Arc::clone(&index),
         clock.clone(),
         secret::Metrics::register(registry, Arc::clone(&index)),
@@ -61,6 +61,7 @@ pub fn assemble(
         namespaces: Arc::clone(&namespaces),
         writer,
         tokens,
+        pods: outside.pods,
         metrics: admit::Metrics::register(registry),
     };
     Assembly {

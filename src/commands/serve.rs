@@ -252,6 +252,11 @@ impl Server {
                 (Arc::clone(&admission), tokens.clone(), healing.clone());
             async move { observe(&admission, &tokens, &healing).await }
         });
+        let admission = Arc::clone(&self.assembly.admission);
+        supervisor.spawn("refresh", move || {
+            let admission = Arc::clone(&admission);
+            async move { admission.keep_fresh().await }
+        });
         // Credentials may come from the network; the first admission should not be the one that waits for them.
         let source = Arc::clone(&self.source);
         tokio::spawn(async move {

@@ -29,6 +29,8 @@ pub struct NewEntry<'a> {
     pub identity: &'a str,
     /// The generation of the policy that granted it; 0 where none did.
     pub generation: u64,
+    /// When a Pod last used it.
+    pub used_at: Timestamp,
 }
 
 /// What a merge comes to.
@@ -77,6 +79,7 @@ pub fn merge(
             entry.expires_at,
             entry.identity,
             entry.generation,
+            entry.used_at,
         );
         let slot = &mut state.entries;
         slot.insert(entry.key.to_owned(), StateEntry::Known(known));

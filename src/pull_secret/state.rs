@@ -49,6 +49,9 @@ pub struct Entry {
     /// The generation of the policy that granted it; 0 where none did. A newer one is not rewritten while it has life.
     #[serde(default)]
     pub generation: u64,
+    /// When a Pod last used it, as far as an admission or a renewal has seen; earlier versions did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_at: Option<Timestamp>,
     /// Marked as unused by the refresh: counts as absent, so that an admission ensures it anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retiring: bool,
@@ -58,12 +61,13 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A new entry of this code's version.
+    /// A new entry of this code's version, used when it is made.
     pub fn new(
         issued_at: Timestamp,
         expires_at: Timestamp,
         identity: &str,
         generation: u64,
+        used_at: Timestamp,
     ) -> Self {
         Self {
             version: VERSION,
@@ -71,6 +75,7 @@ impl Entry {
             expires_at,
             identity: identity.to_owned(),
             generation,
+            used_at: Some(used_at),
             retiring: false,
             beside: Map::new(),
         }
@@ -148,7 +153,13 @@ mod tests {
 
     #[test]
     fn dates_out_of_order_are_a_life_of_zero() {
-        let entry = Entry::new(Timestamp::MAX, Timestamp::MIN, "controller", 0);
+        let entry = Entry::new(
+            Timestamp::MAX,
+            Timestamp::MIN,
+            "controller",
+            0,
+            Timestamp::MIN,
+        );
         assert_eq!(entry.life(), Duration::ZERO);
     }
 }

@@ -144,6 +144,25 @@ impl SecretIndex {
         last.map_or(now, |last| (*last + BETWEEN_INSISTING).max(now))
     }
 
+    /// What was last seen of a namespace's Secret, however long ago.
+    pub fn last_seen(&self, namespace: &str) -> Option<Arc<Known>> {
+        let map = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        map.get(namespace).map(Arc::clone)
+    }
+
+    /// Every Secret of ours for which `wanted` holds, by namespace. The look-ups of admissions go on meanwhile.
+    pub fn select(
+        &self,
+        mut wanted: impl FnMut(&str, &Known) -> bool,
+    ) -> Vec<(Box<str>, Arc<Known>)> {
+        let map = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let ours = map.iter().filter(|(_, known)| known.is_owned());
+        let selected = ours.filter(|(namespace, known)| wanted(namespace, known));
+        selected
+            .map(|(namespace, known)| (namespace.clone(), Arc::clone(known)))
+            .collect()
+    }
+
     /// How many Secrets are known.
     pub fn len(&self) -> usize {
         let map = self.known.read().unwrap_or_else(PoisonError::into_inner);

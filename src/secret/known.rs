@@ -23,6 +23,8 @@ pub struct Known {
     repair_due: Option<Instant>,
     seen_at: Instant,
     entries: Box<[Held]>,
+    /// Whether it holds entries that only a newer version understands.
+    has_unknown: bool,
 }
 
 /// A projection of one entry of the state.
@@ -33,6 +35,7 @@ struct Held {
     life: Duration,
     issued_at: Timestamp,
     expires_at: Timestamp,
+    used_at: Timestamp,
     /// What was left of its life when it was first seen, as a moment of the monotonic clock: it is expired when either
     /// clock says so.
     deadline: Instant,
@@ -51,6 +54,19 @@ pub struct Wanted<'a> {
     pub identity: &'a str,
     /// The generation of the policy that grants it; 0 where none does.
     pub generation: u64,
+}
+
+/// How an entry stands at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// The `auths` key.
+    pub key: &'a str,
+    /// Its token's whole life.
+    pub life: Duration,
+    /// What is left of it; zero when it has expired.
+    pub left: Duration,
+    /// When a Pod last used it.
+    pub used_at: Timestamp,
 }
 
 impl Known {
@@ -76,6 +92,7 @@ impl Known {
             repair_due,
             seen_at: clock.monotonic(),
             entries: entries.collect(),
+            has_unknown: state.known().count() < state.entries.len(),
         }
     }
 
@@ -102,6 +119,24 @@ impl Known {
     /// The `auths` keys that it holds and this code understands.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|held| &*held.key)
+    }
+
+    /// How each entry stands that is not retiring.
+    pub fn standings(&self, now: Moment) -> impl Iterator<Item = Standing<'_>> {
+        let held = self.entries.iter().filter(|held| !held.retiring);
+        held.map(move |held| Standing {
+            key: &held.key,
+            life: held.life,
+            left: held.left(now),
+            used_at: held.used_at,
+        })
+    }
+
+    /// Whether it is all ours and nothing in it lives. One without entries is not: somebody may have made it ready.
+    pub(super) fn is_expired(&self, now: Moment) -> bool {
+        let mut entries = self.entries.iter();
+        let known = !self.entries.is_empty() && !self.has_unknown;
+        known && self.is_trusted(now.monotonic) && entries.all(|held| held.left(now).is_zero())
     }
 
     pub(super) fn oldest_issue(&self) -> Option<Timestamp> {
@@ -179,6 +214,7 @@ impl Held {
             life: between(entry.issued_at, expires_at),
             issued_at: entry.issued_at,
             expires_at,
+            used_at: entry.used_at.unwrap_or(entry.issued_at),
             deadline: seen_before.map_or(first_seen, |held| held.deadline),
             version: entry.version,
             generation: entry.generation,

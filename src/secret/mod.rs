@@ -16,7 +16,7 @@ use secrecy::SecretSlice;
 
 pub use crate::pull_secret::SecretContent;
 pub use index::{Lookup, SecretIndex};
-pub use known::{Known, Wanted};
+pub use known::{Known, Standing, Wanted};
 pub use metrics::Metrics;
 pub use write::{Put, SecretWriter, WriteError};
 
@@ -110,7 +110,7 @@ pub trait SecretStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
-/// Lists the images that the Pods of a namespace name; asked only when a Secret is full.
+/// Lists the images that the Pods of a namespace name; asked when a Secret is renewed, and when it is full.
 pub trait PodImages: Send + Sync + 'static {
     /// Every image string of every Pod of the namespace that has not ended, repeated or not.
     fn images<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 
@@ -34,6 +35,8 @@ pub struct Put<'a> {
     pub wanted: Wanted<'a>,
     /// The token for it.
     pub token: &'a Token,
+    /// When a Pod last used it.
+    pub used_at: Timestamp,
 }
 
 /// Why entries could not be put into a Secret. The text says what to do about it.
@@ -172,6 +175,31 @@ impl SecretWriter {
             ),
         };
         Err(self.failed(error))
+    }
+
+    /// Deletes the namespace's Secret when every entry in it has expired, so that nobody misses it. An admission that
+    /// puts a new one in at the same time wins. Tells whether it was deleted.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was changed then.
+    pub async fn delete_expired(&self, namespace: &str) -> Result<bool, WriteError> {
+        let stored = self.store.get(namespace).await;
+        let Some(stored) = stored.map_err(|error| self.failed(error))? else {
+            self.index.saw_none(namespace);
+            return Ok(false);
+        };
+        let known = self.index.saw(namespace, &stored.metadata);
+        if !stored.metadata.owned || !known.is_expired(self.clock.moment()) {
+            return Ok(false);
+        }
+        match self.store.delete(namespace, &stored.metadata).await {
+            Ok(()) => {
+                self.metrics.wrote("deleted");
+                self.index.saw_none(namespace);
+                Ok(true)
+            }
+            Err(error) => self.again(namespace, error).map(|_| false),
+        }
     }
 
     async fn create(&self, namespace: &str, puts: &[Put<'_>]) -> Result<Round, WriteError> {
@@ -339,6 +367,7 @@ impl<'a> Put<'a> {
             expires_at: self.token.expires_at,
             identity: self.wanted.identity,
             generation: self.wanted.generation,
+            used_at: self.used_at,
         }
     }
 }

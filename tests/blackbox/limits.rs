@@ -30,19 +30,14 @@ async fn a_full_secret_gives_up_what_no_pod_uses_and_only_then_refuses() {
         tokio::time::sleep(Duration::from_mins(11)).await;
     }
     assert_eq!(service.registries("team-a").len(), 64);
-    let in_use: Vec<String> = (1..64).map(|n| image_in(n, "eu-west-1")).collect();
-    *service.pods.0.lock().unwrap() = in_use;
+    let in_use = (1..64).map(|n| image_in(n, "eu-west-1"));
+    service.pods.run(in_use.clone());
     assert!(admit(&service, &image_in(100, "eu-west-1")).await);
     let registries = service.registries("team-a");
     assert_eq!(registries.len(), 64);
     assert!(!registries[0].starts_with("000000000000"));
 
-    service
-        .pods
-        .0
-        .lock()
-        .unwrap()
-        .push(image_in(100, "eu-west-1"));
+    service.pods.run(in_use.chain([image_in(100, "eu-west-1")]));
     let answer = service
         .mutate(&create_with("team-a", &image_in(101, "eu-west-1")))
         .await;

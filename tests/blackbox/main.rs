@@ -30,6 +30,7 @@ mod messages;
 mod patching;
 mod redaction;
 mod references;
+mod refreshing;
 mod reviews;
 mod rotation;
 mod routes;

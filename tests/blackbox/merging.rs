@@ -22,6 +22,7 @@ fn new<'a>(key: &'a str, password: &'a str) -> NewEntry<'a> {
         expires_at: add(NOW, LIFE),
         identity: "controller",
         generation: 0,
+        used_at: NOW,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The service as `serve` wires it, over doubles of the outside systems, with simulated time.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use ecr_admission::namespace::NamespaceIndex;
 use ecr_admission::policy::{OnFailure, Policy};
 use ecr_admission::pull_secret::State;
 use ecr_admission::secret::memory::MemorySecretStore;
-use ecr_admission::secret::{PodImages, SecretIndex, SecretStore, StoreError, StoredSecret};
+use ecr_admission::secret::{
+    PodImages, SecretIndex, SecretStore, StoreError, StoreErrorKind, StoredSecret,
+};
 use ecr_admission::server::body::{BodyLimits, BodyReader};
 use ecr_admission::server::routes;
 use futures_util::FutureExt;
@@ -252,12 +255,42 @@ impl Answered {
     }
 }
 
-/// The images of running Pods.
+/// The images of running Pods, the same in every namespace.
 #[derive(Default)]
-pub(crate) struct Pods(pub(crate) Mutex<Vec<String>>);
+pub(crate) struct Pods {
+    images: Mutex<Vec<String>>,
+    fails: AtomicBool,
+    asked: AtomicUsize,
+}
+
+impl Pods {
+    /// These run from now on.
+    pub(crate) fn run(&self, images: impl IntoIterator<Item = impl Into<String>>) {
+        *self.images.lock().unwrap() = images.into_iter().map(Into::into).collect();
+    }
+
+    /// Whether the list cannot be had.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::Relaxed);
+    }
+
+    /// How often it was asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
 
 impl PodImages for Pods {
     fn images<'a>(&'a self, _namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        ready(Ok(self.0.lock().unwrap().clone())).boxed()
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let images = if self.fails.load(Ordering::Relaxed) {
+            Err(StoreError {
+                kind: StoreErrorKind::Unavailable,
+                message: "cannot list Pods".to_owned(),
+            })
+        } else {
+            Ok(self.images.lock().unwrap().clone())
+        };
+        ready(images).boxed()
     }
 }

@@ -1,0 +1,238 @@
+//! Refresh, without a leader: each replica renews what comes due, and finds it renewed where another was first.
+//!
+//! What is due is read off the index at every look, so there is no queue that a restart, a relist or a jump of the
+//! clock could leave wrong. An entry comes due at half of its life, later by up to a tenth of it that differs by
+//! namespace and replica: neither 10,000 namespaces that share a token nor two replicas come at one moment.
+//!
+//! What no Pod has used for a week is left to expire; a Secret in which everything has expired is deleted. Expired is
+//! absent to every replica, so an admission that needs it again makes it again, and nothing is taken from anybody.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use jiff::Timestamp;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::ensure::Ensurer;
+use super::failure::EnsureError;
+use super::metrics::Metrics;
+use super::need::Need;
+use crate::clock::{Clock, Moment};
+use crate::namespace::NamespaceIndex;
+use crate::pull_secret::state::between;
+use crate::secret::{Known, PodImages, SecretIndex, Standing, WriteError};
+
+/// The most and the least time between two looks through the index (a few milliseconds for 10,000 namespaces), and the
+/// part of the shortest life that may pass between them.
+const LONGEST_INTERVAL: Duration = Duration::from_mins(1);
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const LOOKS_PER_LIFE: u32 = 100;
+/// The least time between the starts of two renewals, and the most that are under way: the fan-out of one new token
+/// must not flood the API server.
+const START_INTERVAL: Duration = Duration::from_millis(20);
+const AT_ONCE: usize = 8;
+/// Which part of a life renewals are spread over.
+const SPREAD: u32 = 10;
+/// How long an entry that no Pod uses is kept fresh: nightly Jobs and workloads scaled to zero come back.
+const KEPT_UNUSED: Duration = Duration::from_hours(7 * 24);
+/// The first and the longest wait before a namespace that could not be renewed is tried again.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
+
+/// What a [`Refresher`] works with.
+pub(super) struct RefreshParts {
+    pub(super) ensurer: Ensurer,
+    pub(super) index: Arc<SecretIndex>,
+    pub(super) namespaces: Arc<NamespaceIndex>,
+    pub(super) pods: Arc<dyn PodImages>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+}
+
+/// Renews what comes due.
+pub(super) struct Refresher {
+    parts: RefreshParts,
+    /// Sets this replica apart from the others.
+    replica: Duration,
+    failing: Mutex<HashMap<Box<str>, Failing>>,
+}
+
+/// A namespace whose last renewal failed.
+#[derive(Clone, Copy)]
+struct Failing {
+    streak: u32,
+    retry_at: Instant,
+}
+
+/// A namespace, and its Secret as the index knows it.
+type Due = (Box<str>, Arc<Known>);
+
+/// What came of one namespace.
+enum Renewal {
+    Renewed,
+    Unused,
+    Deleted,
+}
+
+impl Refresher {
+    pub(super) fn new(parts: RefreshParts) -> Self {
+        Self {
+            replica: parts.clock.jitter(Duration::from_secs(1)),
+            failing: Mutex::default(),
+            parts,
+        }
+    }
+
+    /// Works for ever.
+    pub(super) async fn run(&self) {
+        loop {
+            let next = self.look().await;
+            sleep(next).await;
+        }
+    }
+
+    /// Renews everything that is due now, and tells how soon to look again.
+    async fn look(&self) -> Duration {
+        let (due, shortest_life) = self.due();
+        self.parts.metrics.found_due(due.len());
+        let mut starts = interval(START_INTERVAL);
+        starts.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let paced = stream::unfold((due.into_iter(), starts), async |(mut due, mut starts)| {
+            let next = due.next()?;
+            starts.tick().await;
+            Some((next, (due, starts)))
+        });
+        let renew = async |(namespace, known): Due| {
+            self.renew_one(&namespace, &known).await;
+        };
+        paced.for_each_concurrent(AT_ONCE, renew).await;
+        (shortest_life / LOOKS_PER_LIFE).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+    }
+
+    /// What is due, and the shortest life of any token.
+    fn due(&self) -> (Vec<Due>, Duration) {
+        let now = self.parts.clock.moment();
+        let index = &self.parts.index;
+        let mut shortest_life = Duration::MAX;
+        let due = index.select(|namespace, known| {
+            let lives = known.standings(now).map(|entry| entry.life);
+            shortest_life = lives.min().unwrap_or(shortest_life).min(shortest_life);
+            self.is_due(namespace, known, now)
+        });
+        let mut failing = self.failing();
+        failing.retain(|_, failing| now.monotonic < failing.retry_at + LONGEST_WAIT);
+        let due = due.into_iter().filter(|(namespace, _)| {
+            let waits = failing.get(namespace);
+            let waits = waits.is_some_and(|failing| now.monotonic < failing.retry_at);
+            !waits && !self.parts.namespaces.get(namespace).terminating
+        });
+        (due.collect(), shortest_life)
+    }
+
+    /// This namespace's and replica's share of the spread, from 0 to 1.
+    fn share(&self, namespace: &str) -> f64 {
+        let mut hasher = DefaultHasher::new();
+        (self.replica, namespace).hash(&mut hasher);
+        let bits = u32::try_from(hasher.finish() >> 32).unwrap_or_default();
+        f64::from(bits) / f64::from(u32::MAX)
+    }
+
+    async fn renew_one(&self, namespace: &str, known: &Known) {
+        let outcome = self.renew(namespace, known).await;
+        self.parts.metrics.refreshed(match &outcome {
+            Ok(Renewal::Renewed) => "renewed",
+            Ok(Renewal::Unused) => "unused",
+            Ok(Renewal::Deleted) => "deleted",
+            Err(error) => error.label(),
+        });
+        // What is unused stays due until it has expired, and is looked at now and then only.
+        if matches!(outcome, Ok(Renewal::Renewed | Renewal::Deleted))
+            && !self.is_still_due(namespace)
+        {
+            self.failing().remove(namespace);
+            return;
+        }
+        let mut failing = self.failing();
+        let streak = failing
+            .get(namespace)
+            .map_or(0, |failing| failing.streak + 1);
+        let wait = (FIRST_WAIT * 2u32.pow(streak.min(8))).min(LONGEST_WAIT);
+        let retry_at = self.parts.clock.monotonic() + wait + self.parts.clock.jitter(wait / 2);
+        failing.insert(namespace.into(), Failing { streak, retry_at });
+    }
+
+    fn is_still_due(&self, namespace: &str) -> bool {
+        let known = self.parts.index.last_seen(namespace);
+        known.is_some_and(|known| self.is_due(namespace, &known, self.parts.clock.moment()))
+    }
+
+    fn is_due(&self, namespace: &str, known: &Known, now: Moment) -> bool {
+        let mut aging = known
+            .standings(now)
+            .filter(|entry| entry.left <= entry.life / 2);
+        !known.is_trusted(now.monotonic) || aging.any(|entry| is_due(&entry, self.share(namespace)))
+    }
+
+    async fn renew(&self, namespace: &str, known: &Known) -> Result<Renewal, EnsureError> {
+        let images = self.parts.pods.images(namespace).await;
+        let images = images.map_err(WriteError::from)?;
+        let used: HashSet<&str> = images.iter().filter_map(|image| registry(image)).collect();
+        let now = self.parts.clock.moment();
+        let entries: Vec<Standing<'_>> = known.standings(now).collect();
+        let needs = entries.iter().filter_map(|entry| need(entry, &used, now));
+        let mut needs: Vec<Need> = needs.collect();
+        if !known.is_trusted(now.monotonic) {
+            // The state may have been edited too: what Pods use is put back whatever it says.
+            let lost = used.iter().filter_map(|host| Need::of_entry(host));
+            let lost = lost.filter(|lost| !needs.iter().any(|need| need.key() == lost.key()));
+            let lost: Vec<Need> = lost.collect();
+            needs.extend(lost);
+        }
+        if !needs.is_empty() {
+            self.parts.ensurer.retry(namespace, needs).await?;
+            return Ok(Renewal::Renewed);
+        }
+        if entries.iter().any(|entry| !entry.left.is_zero()) {
+            return Ok(Renewal::Unused);
+        }
+        let deleted = self.parts.ensurer.delete_expired(namespace).await?;
+        if deleted {
+            tracing::info!(
+                namespace,
+                "deleted the pull Secret, which no Pod has used for a week"
+            );
+        }
+        Ok(Renewal::Deleted)
+    }
+
+    fn failing(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether it is past half of its life and its share of the spread behind that.
+fn is_due(entry: &Standing<'_>, share: f64) -> bool {
+    entry.left + (entry.life / SPREAD).mul_f64(share) <= entry.life / 2
+}
+
+/// The registry of an image string.
+fn registry(image: &str) -> Option<&str> {
+    Some(image.split_once('/')?.0)
+}
+
+/// The need behind an entry that a Pod uses, or has used lately; `None` for what is left to expire.
+fn need(entry: &Standing<'_>, used: &HashSet<&str>, now: Moment) -> Option<Need> {
+    let host = entry.key.split('/').next().unwrap_or(entry.key);
+    let used_at: Timestamp = if used.contains(host) {
+        now.wall
+    } else if between(entry.used_at, now.wall) < KEPT_UNUSED {
+        entry.used_at
+    } else {
+        return None;
+    };
+    Some(Need::of_entry(entry.key)?.used_at(used_at))
+}
