@@ -18,7 +18,8 @@ use tokio_rustls::client::TlsStream;
 use crate::server::Announcement;
 
 /// As many connections, hence requests in flight.
-pub(crate) const CONNECTIONS: usize = 32;
+pub(crate) const CONNECTIONS: usize = CONNECTIONS_U32 as usize;
+const CONNECTIONS_U32: u32 = 32;
 
 /// What a run showed.
 pub(crate) struct Load {
@@ -69,14 +70,25 @@ impl Generator {
         })
     }
 
-    /// Sends `requests`, spread evenly.
-    pub(crate) async fn run(&mut self, requests: usize) -> anyhow::Result<Load> {
+    /// Sends `requests`, spread evenly over the connections: each as soon as the one before it was answered, or so many
+    /// a second of all.
+    pub(crate) async fn run(
+        &mut self,
+        requests: usize,
+        per_second: Option<u32>,
+    ) -> anyhow::Result<Load> {
         let started = Instant::now();
         let (request, is_patched) = (&self.request, self.is_patched);
         let each = requests / CONNECTIONS;
-        let runs = self.connections.iter_mut().map(|connection| async move {
+        let pause = per_second.map(|rate| Duration::from_secs(1) / rate);
+        let connections = (0..).zip(&mut self.connections);
+        let runs = connections.map(|(number, connection)| async move {
             let mut latencies = Vec::with_capacity(each);
-            for _ in 0..each {
+            for turn in 0..u32::try_from(each)? {
+                if let Some(pause) = pause {
+                    let due = started + pause * (turn * CONNECTIONS_U32 + number);
+                    tokio::time::sleep_until(due.into()).await;
+                }
                 let sent = Instant::now();
                 connection.ask(request, is_patched).await?;
                 latencies.push(sent.elapsed());

@@ -24,8 +24,10 @@ use support::review;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 7;
-/// For each round about as many bytes, so that no round is short or long.
-const REQUESTS: [usize; 3] = [40_000, 24_000, 8_000];
+/// As many requests at full speed, and as many a second at an even pace, for each size of a review.
+const LOADS: [(usize, u32); 3] = [(40_000, 5_000), (24_000, 5_000), (8_000, 1_500)];
+/// How long a round at an even pace takes, in seconds.
+const EVEN_SECONDS: u32 = 4;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,19 +48,21 @@ fn main() -> anyhow::Result<()> {
 
 async fn compare() -> anyhow::Result<()> {
     println!(
-        "{} connections, TLS 1.3, HTTP/1.1, kept alive; medians of {ROUNDS} rounds, in turn\n",
+        "{} connections, TLS 1.3, HTTP/1.1, kept alive; medians of {ROUNDS} rounds, in turn",
         client::CONNECTIONS
     );
+    println!("throughput at full speed; CPU time and latency at an even pace, the same for both\n");
     println!("   review             no-op    webhook     ratio");
-    for (bytes, requests) in review::SIZES.into_iter().zip(REQUESTS) {
+    for (bytes, (requests, pace)) in review::SIZES.into_iter().zip(LOADS) {
         let body = review::body(bytes);
         let mut noop = Contestant::start(Kind::Noop, &body).await?;
         let mut webhook = Contestant::start(Kind::Webhook, &body).await?;
-        noop.load(requests / 2).await?;
-        webhook.load(requests / 2).await?;
+        noop.load(requests / 4, pace).await?;
+        webhook.load(requests / 4, pace).await?;
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            rounds.push((noop.load(requests).await?, webhook.load(requests).await?));
+            let noop = noop.load(requests, pace).await?;
+            rounds.push((noop, webhook.load(requests, pace).await?));
         }
         print_size(&body, &rounds);
     }
@@ -120,18 +124,20 @@ impl Contestant {
         Ok(Self { server, generator })
     }
 
-    async fn load(&mut self, requests: usize) -> anyhow::Result<Measured> {
+    async fn load(&mut self, requests: usize, pace: u32) -> anyhow::Result<Measured> {
+        let full = self.generator.run(requests, None).await?;
         let before = self.server.cpu()?;
-        let Load { took, latencies } = self.generator.run(requests).await?;
+        let even = usize::try_from(pace * EVEN_SECONDS)?;
+        let Load { latencies, .. } = self.generator.run(even, Some(pace)).await?;
         // The kernel adds up when a thread goes to sleep.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let cpu = self.server.cpu()?.saturating_sub(before);
-        let count = f64::from(u32::try_from(latencies.len())?);
+        let count = |latencies: &[Duration]| u32::try_from(latencies.len()).map(f64::from);
         let at =
             |percent: usize| latencies[(latencies.len() * percent / 100).min(latencies.len() - 1)];
         Ok(Measured {
-            cpu_seconds: cpu.as_secs_f64() / count,
-            per_second: count / took.as_secs_f64(),
+            cpu_seconds: cpu.as_secs_f64() / count(&latencies)?,
+            per_second: count(&full.latencies)? / full.took.as_secs_f64(),
             p50: at(50).as_secs_f64(),
             p99: at(99).as_secs_f64(),
         })
