@@ -1,7 +1,8 @@
 //! The plain manifests and the chart's files, as far as that needs no cluster and no helm; `tests/cluster/chart` does the
 //! rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -114,9 +115,11 @@ const DECIDED: [&str; 11] = [
 
 #[test]
 fn the_values_under_config_are_the_settings_of_the_program() {
-    let schema: Value = serde_json::from_str(&read("chart/values.schema.json")).unwrap();
-    let mut keys = BTreeSet::new();
-    leaves("", &schema["properties"]["config"], &mut keys);
+    let described = described();
+    let keys = described
+        .keys()
+        .filter_map(|name| name.strip_prefix("config."));
+    let keys: BTreeSet<String> = keys.map(str::to_owned).collect();
     let command = Cli::command();
     let serve = command.find_subcommand("serve").unwrap();
     let settings = serve.get_arguments().filter_map(documentation::key);
@@ -126,14 +129,88 @@ fn the_values_under_config_are_the_settings_of_the_program() {
     assert_eq!(&keys | &decided, expected);
 }
 
-/// The names of the values that a schema describes.
-fn leaves(prefix: &str, schema: &Value, names: &mut BTreeSet<String>) {
+/// The values of the chart by name, as its schema describes them.
+fn described() -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    leaves("", &yaml(&read("chart/values.schema.json")), &mut found);
+    found
+}
+
+fn leaves(prefix: &str, schema: &Value, found: &mut BTreeMap<String, Value>) {
     for (name, value) in schema["properties"].as_object().unwrap() {
         let name = format!("{prefix}{name}");
         if value["properties"].is_object() {
-            leaves(&format!("{name}."), value, names);
+            leaves(&format!("{name}."), value, found);
         } else {
-            names.insert(name);
+            found.insert(name, value.clone());
         }
     }
+}
+
+#[test]
+fn the_table_of_values_is_the_schema_with_the_defaults() {
+    let defaults = yaml(&read("chart/values.yaml"));
+    let mut expected = String::new();
+    for (name, schema) in described() {
+        let pointer = format!("/{}", name.replace('.', "/"));
+        let default = match defaults.pointer(&pointer) {
+            Some(Value::String(text)) if !text.is_empty() => format!("`{text}`"),
+            Some(value @ (Value::Bool(_) | Value::Number(_))) => format!("`{value}`"),
+            Some(Value::Array(list)) if !list.is_empty() => format!("`{}`", json!(list)),
+            Some(Value::Object(map)) if !map.is_empty() => format!("`{}`", json!(map)),
+            _ => String::new(),
+        };
+        let meaning = schema["description"].as_str().unwrap();
+        writeln!(expected, "| `{name}` | {default} | {meaning} |").unwrap();
+    }
+    assert_eq!(table("## Values"), expected);
+}
+
+#[test]
+fn the_table_of_permissions_is_what_is_granted() {
+    let row = |rule: &Value| {
+        let list = |field: &str| {
+            let items = rule[field].as_array().into_iter().flatten();
+            let items: Vec<&str> = items.map(|item| item.as_str().unwrap()).collect();
+            items.join(", ")
+        };
+        let name = list("resourceNames");
+        let name = if name.is_empty() {
+            name
+        } else {
+            format!("`{name}`")
+        };
+        format!("| {} | {} | {name} | ", list("verbs"), list("resources"))
+    };
+    let all = manifests();
+    let rules = all
+        .iter()
+        .flat_map(|name| documents(name))
+        .flat_map(|object| object["rules"].as_array().cloned().unwrap_or_default());
+    let mut granted: Vec<String> = rules.map(|rule| row(&rule)).collect();
+    assert!(granted.len() > 5);
+    for line in table("## Permissions").lines() {
+        let found = granted.iter().position(|row| line.starts_with(row));
+        granted.remove(found.unwrap_or_else(|| panic!("nothing grants {line}")));
+    }
+    assert!(granted.is_empty(), "not in the table: {granted:?}");
+}
+
+#[test]
+fn every_manifest_is_in_the_table_of_files() {
+    let table = table("## With kubectl");
+    let listed: BTreeSet<String> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, manifests());
+}
+
+/// The rows of the table in a section of the README of the manifests.
+fn table(heading: &str) -> String {
+    let readme = read("README.md");
+    let rows = documentation::section(&readme, heading).filter(|line| line.starts_with('|'));
+    rows.skip(2)
+        .fold(String::new(), |all, row| all + row + "\n")
 }

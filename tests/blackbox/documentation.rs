@@ -20,7 +20,7 @@ const CLUSTER: &str = include_str!("../../docs/cluster.md");
 const CERTS: &str = include_str!("../../certs/README.md");
 
 /// The lines of a section, from its heading to the next.
-fn section<'a>(document: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
+pub(crate) fn section<'a>(document: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
     let mut lines = document.lines();
     assert!(lines.any(|line| line == heading), "no section {heading:?}");
     lines.take_while(|line| !line.starts_with('#'))
