@@ -20,7 +20,7 @@ const CLUSTER: &str = include_str!("../../docs/cluster.md");
 const CERTS: &str = include_str!("../../certs/README.md");
 
 /// The lines of a section, from its heading to the next.
-fn section<'a>(document: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
+pub(crate) fn section<'a>(document: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
     let mut lines = document.lines();
     assert!(lines.any(|line| line == heading), "no section {heading:?}");
     lines.take_while(|line| !line.starts_with('#'))
@@ -75,13 +75,18 @@ fn setting(argument: &Arg) -> String {
         variable,
         format!("ECR_ADMISSION_{}", flag.to_uppercase().replace('-', "_"))
     );
-    let key = match argument.get_help_heading() {
-        None => "-".to_owned(),
-        Some("Policy") => format!("`policy.{}`", camel_case(flag)),
-        Some("Self-managed certificates") => format!("`selfManaged.{}`", camel_case(flag)),
-        Some(_) => format!("`{}`", camel_case(flag)),
-    };
+    let key = key(argument).map_or_else(|| "-".to_owned(), |key| format!("`{key}`"));
     format!("| `--{flag}` | {key} | {default} | {meaning} |\n")
+}
+
+/// Where the configuration file has a setting; `--config` itself has no place in it.
+pub(crate) fn key(argument: &Arg) -> Option<String> {
+    let name = camel_case(argument.get_long()?);
+    Some(match argument.get_help_heading()? {
+        "Policy" => format!("policy.{name}"),
+        "Self-managed certificates" => format!("selfManaged.{name}"),
+        _ => name,
+    })
 }
 
 fn camel_case(flag: &str) -> String {
@@ -230,34 +235,4 @@ fn the_aws_policy_grants_the_four_reading_actions_and_no_more() {
             "ecr:GetDownloadUrlForLayer"
         ]
     );
-}
-
-#[test]
-fn every_manifest_is_in_the_document_and_names_no_other_secret() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
-    let mut granted = 0;
-    for file in std::fs::read_dir(folder).unwrap() {
-        let file = file.unwrap();
-        let name = file.file_name().into_string().unwrap();
-        assert!(CLUSTER.contains(&format!("manifests/{name}")), "{name}");
-        let text = std::fs::read_to_string(file.path()).unwrap();
-        for document in text.split("\n---\n") {
-            let document: Value = serde_saphyr::from_str(document).unwrap();
-            for rule in document["rules"].as_array().into_iter().flatten() {
-                let verbs = rule["verbs"].as_array().unwrap();
-                let on_secrets = rule["resources"][0] == "secrets";
-                // `create` cannot be limited by name.
-                if on_secrets && verbs.iter().any(|verb| verb != "create") {
-                    // The second in our own namespace only.
-                    let ours = match document["kind"].as_str() {
-                        Some("Role") => "ecr-admission-tls",
-                        _ => "ecr-pull-secret",
-                    };
-                    assert_eq!(rule["resourceNames"], serde_json::json!([ours]));
-                    granted += 1;
-                }
-            }
-        }
-    }
-    assert_eq!(granted, 2);
 }

@@ -11,6 +11,7 @@
 mod admission;
 mod aws;
 mod certs;
+mod chart;
 mod check;
 mod client_ca;
 mod concurrency;

@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod chart;
 #[path = "../blackbox/secret_store/contract.rs"]
 mod contract;
 #[path = "../blackbox/support/ecr.rs"]

@@ -93,26 +93,42 @@ impl ControlPlane {
 
     /// Runs kubectl as the administrator, or as whom the arguments say.
     pub(crate) async fn kubectl(&self, arguments: &[&str], stdin: &str) -> Said {
-        let mut child = tokio::process::Command::new(kubernetes("kubectl"))
-            .args(arguments)
-            .env_clear()
-            .env("HOME", &self.folder)
-            .env("KUBECONFIG", self.folder.join("admin.kubeconfig"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut pipe = child.stdin.take().unwrap();
-        // It may refuse its arguments without reading.
-        let _ = pipe.write_all(stdin.as_bytes()).await;
-        drop(pipe);
-        child.wait_with_output().await.unwrap().into()
+        self.tool(&kubernetes("kubectl"), arguments, stdin).await
+    }
+
+    /// Runs a client as the administrator.
+    pub(crate) async fn tool(&self, binary: &Path, arguments: &[&str], stdin: &str) -> Said {
+        let kubeconfig = self.folder.join("admin.kubeconfig");
+        let variables = [("HOME", &self.folder), ("KUBECONFIG", &kubeconfig)];
+        said(binary, arguments, variables, stdin).await
     }
 }
 
-/// What kubectl said.
+/// Runs a program with nothing in its environment but `variables`.
+pub(crate) async fn said<const N: usize>(
+    binary: &Path,
+    arguments: &[&str],
+    variables: [(&str, &PathBuf); N],
+    stdin: &str,
+) -> Said {
+    let mut child = tokio::process::Command::new(binary)
+        .args(arguments)
+        .env_clear()
+        .envs(variables)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // It may refuse its arguments without reading.
+    let _ = pipe.write_all(stdin.as_bytes()).await;
+    drop(pipe);
+    child.wait_with_output().await.unwrap().into()
+}
+
+/// What a program said.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) ok: bool,
@@ -136,13 +152,14 @@ pub(crate) fn version() -> String {
     from_run("CLUSTER_KUBERNETES_VERSION")
 }
 
-fn from_run(variable: &str) -> String {
+/// Where `run` says that something is.
+pub(crate) fn from_run(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set: start these tests with tests/cluster/run")
     })
 }
 
-fn kubernetes(binary: &str) -> PathBuf {
+pub(crate) fn kubernetes(binary: &str) -> PathBuf {
     Path::new(&from_run("CLUSTER_KUBERNETES")).join(binary)
 }
 

@@ -45,8 +45,15 @@ impl Cluster {
 /// The objects of one of the manifests.
 pub(crate) fn manifest(name: &str) -> Vec<Value> {
     let path = format!("{}/manifests/{name}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).unwrap();
-    let documents = text.split("\n---\n");
+    documents(&std::fs::read_to_string(path).unwrap())
+}
+
+/// The objects of a text of YAML documents.
+pub(crate) fn documents(text: &str) -> Vec<Value> {
+    let text = format!("\n{text}");
+    let documents = text
+        .split("\n---\n")
+        .filter(|document| !document.trim().is_empty());
     documents
         .map(|document| serde_saphyr::from_str(document).unwrap())
         .collect()

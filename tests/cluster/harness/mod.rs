@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod component;
 pub(crate) mod control_plane;
+pub(crate) mod helm;
 pub(crate) mod install;
 pub(crate) mod namespace;
 pub(crate) mod webhook;
