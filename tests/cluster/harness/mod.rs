@@ -6,6 +6,7 @@ pub(crate) mod control_plane;
 pub(crate) mod install;
 pub(crate) mod namespace;
 pub(crate) mod webhook;
+pub(crate) mod wire;
 
 use std::sync::LazyLock;
 use std::time::Duration;
