@@ -46,10 +46,10 @@ impl Certificates {
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let source = match &config.certificate {
-            CertificateConfig::Files { cert, key } => {
+            CertificateConfig::Files { cert, key, names } => {
                 let options = ReloaderOptions {
                     interval: config.tls_poll,
-                    ..ReloaderOptions::default()
+                    expected_names: names.clone(),
                 };
                 let files = CertificateFiles::new(cert, key);
                 let metrics = CertificateMetrics::register(registry);

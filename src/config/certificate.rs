@@ -25,6 +25,8 @@ pub enum CertificateConfig {
         cert: PathBuf,
         /// The private key's file.
         key: PathBuf,
+        /// Names that a certificate must be for to be served.
+        names: Vec<String>,
     },
     /// From ourselves.
     SelfManaged(SelfManaged),
@@ -63,6 +65,7 @@ impl CertificateConfig {
         Ok(Self::Files {
             cert: required(cert, "tls-cert")?,
             key: required(key, "tls-key")?,
+            names: settings.tls_names.take().unwrap_or_default(),
         })
     }
 }

@@ -143,6 +143,11 @@ settings! {
         #[arg(long, env = "ECR_ADMISSION_TLS_KEY", value_name = "FILE", help_heading = "Serving")]
         tls_key: PathBuf,
 
+        /// Names that the certificate in those files must be for, such as ecr-admission.ecr-admission.svc; one that lacks a
+        /// name is not served (comma-separated) [default: any]
+        #[arg(long, env = "ECR_ADMISSION_TLS_NAMES", value_name = "NAME", value_delimiter = ',', help_heading = "Serving")]
+        tls_names: Vec<String>,
+
         /// How often the certificate files are looked at [default: 5s]
         #[arg(long, env = "ECR_ADMISSION_TLS_POLL", value_name = "TIME", help_heading = "Serving")]
         tls_poll: SignedDuration,

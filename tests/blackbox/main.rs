@@ -10,6 +10,7 @@
 
 mod admission;
 mod aws;
+mod cert_manager;
 mod certs;
 mod chart;
 mod check;

@@ -1,8 +1,6 @@
 //! Certificates: rotation as the kubelet does it, garbage, and clients that do not trust us.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,68 +14,29 @@ use ecr_admission::health::{Health, State};
 use ecr_admission::server::body::BodyLimits;
 use ecr_admission::server::listener::Limits;
 use secrecy::ExposeSecret;
-use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::support::https::{Client, LONG, Server, development_ca, routes};
+use crate::support::volume::Volume;
 
-/// A volume as the kubelet lays it out: `tls.crt` → `..data/tls.crt`, `..data` → a folder named by time. An update
-/// writes a new folder, renames a new `..data` over the old one, and removes the old folder.
-struct Volume {
-    root: TempDir,
-    generation: usize,
+fn holding(ca: &DevelopmentCa) -> Volume {
+    Volume::new(&ca.cert_pem, ca.key_pem.expose_secret())
 }
 
-impl Volume {
-    fn new(chain: &str, key: &str) -> Self {
-        let mut volume = Self {
-            root: tempfile::tempdir().unwrap(),
-            generation: 0,
-        };
-        volume.update(chain, key);
-        for file in ["tls.crt", "tls.key"] {
-            symlink(Path::new("..data").join(file), volume.path(file)).unwrap();
-        }
-        volume
-    }
-
-    fn holding(ca: &DevelopmentCa) -> Self {
-        Self::new(&ca.cert_pem, ca.key_pem.expose_secret())
-    }
-
-    fn update(&mut self, chain: &str, key: &str) {
-        let folder = |generation| format!("..2026_11_21_00_00_00.{generation}");
-        self.generation += 1;
-        let new = folder(self.generation);
-        fs::create_dir(self.path(&new)).unwrap();
-        fs::write(self.path(&new).join("tls.crt"), chain).unwrap();
-        fs::write(self.path(&new).join("tls.key"), key).unwrap();
-        symlink(&new, self.path("..data_tmp")).unwrap();
-        fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
-        if self.generation > 1 {
-            fs::remove_dir_all(self.path(&folder(self.generation - 1))).unwrap();
-        }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.root.path().join(name)
-    }
-
-    async fn reloader(&self, health: &Health) -> Arc<Reloader<CertificateFiles>> {
-        let files = CertificateFiles::new(self.path("tls.crt"), self.path("tls.key"));
-        let options = ReloaderOptions {
-            interval: Duration::from_millis(20),
-            ..ReloaderOptions::default()
-        };
-        let metrics = CertificateMetrics::default();
-        let reloader = Reloader::start(files, options, Clock::system(), health, metrics).await;
-        let reloader = Arc::new(reloader.unwrap());
-        let running = Arc::clone(&reloader);
-        tokio::spawn(async move { running.run().await });
-        reloader
-    }
+async fn reloader(volume: &Volume, health: &Health) -> Arc<Reloader<CertificateFiles>> {
+    let files = CertificateFiles::new(volume.path("tls.crt"), volume.path("tls.key"));
+    let options = ReloaderOptions {
+        interval: Duration::from_millis(20),
+        ..ReloaderOptions::default()
+    };
+    let metrics = CertificateMetrics::default();
+    let reloader = Reloader::start(files, options, Clock::system(), health, metrics).await;
+    let reloader = Arc::new(reloader.unwrap());
+    let running = Arc::clone(&reloader);
+    tokio::spawn(async move { running.run().await });
+    reloader
 }
 
 /// The leaf that the server shows to a new connection.
@@ -105,8 +64,8 @@ async fn changed(client: &Client, before: &[u8]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_rotations_by_symlink_swap_lose_no_request_on_kept_or_on_new_connections() {
     let issues = [development_ca(), development_ca(), development_ca()];
-    let mut volume = Volume::holding(&issues[0]);
-    let reloader = volume.reloader(&Health::default()).await;
+    let mut volume = holding(&issues[0]);
+    let reloader = reloader(&volume, &Health::default()).await;
     let router = routes(BodyLimits::default());
     let server = Server::with_certificate(reloader.served(), router, Limits::default()).await;
     let authorities: Vec<_> = issues.iter().map(|issue| issue.ca_pem.as_str()).collect();
@@ -157,9 +116,9 @@ async fn load(client: Client, keep: bool, done: Arc<AtomicBool>, answered: Arc<A
 #[tokio::test]
 async fn garbage_keeps_the_last_good_pair_and_degrades_until_it_is_cured() {
     let (first, second) = (development_ca(), development_ca());
-    let mut volume = Volume::holding(&first);
+    let mut volume = holding(&first);
     let health = Health::default();
-    let reloader = volume.reloader(&health).await;
+    let reloader = reloader(&volume, &health).await;
     let router = routes(BodyLimits::default());
     let server = Server::with_certificate(reloader.served(), router, Limits::default()).await;
     let client = Client::trusting(&[&first.ca_pem, &second.ca_pem], server.address);

@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod certificates;
 mod chart;
 #[path = "../blackbox/secret_store/contract.rs"]
 mod contract;
@@ -22,9 +23,14 @@ mod https;
 mod inject_policy;
 mod outages;
 mod permissions;
+#[path = "../blackbox/support/pki.rs"]
+#[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
+mod pki;
 mod registration;
 mod replicas;
 mod rewriters;
 mod secret;
 mod store;
 mod verdicts;
+#[path = "../blackbox/support/volume.rs"]
+mod volume;

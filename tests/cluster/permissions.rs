@@ -83,6 +83,12 @@ fn it_cannot_read_or_change_anything_but_its_own_secret() {
             "create token default -n others",
             "get mutatingwebhookconfigurations",
             "delete validatingadmissionpolicybindings ecr-admission-secrets",
+            "delete validatingadmissionpolicybindings ecr-admission-ca-bundle",
+            "delete mutatingwebhookconfiguration zz-ecr-admission",
+            "patch mutatingwebhookconfiguration other -p {}",
+            "get secret other -n ecr-admission",
+            "delete secret ecr-admission-tls -n ecr-admission",
+            "get secret ecr-admission-tls -n others",
             "get secret other -n others --as=administrator",
             "get secret other -n others --as=system:serviceaccount:kube-system:default",
         ] {
@@ -157,29 +163,39 @@ fn others_create_secrets_as_before() {
     });
 }
 
-/// A verb on a resource, and the name that it is limited to.
+/// A verb on a resource (with its group, as in `things.example.com`), and the name that it is limited to.
 type Permission = (String, String, Option<String>);
 
 fn granted() -> BTreeSet<Permission> {
-    let objects = manifest("rbac.yaml");
-    let role = objects
+    let objects = ["rbac.yaml", "certificates.yaml"].map(manifest).concat();
+    let granting = objects
         .iter()
-        .find(|object| object["kind"] == "ClusterRole");
+        .filter(|object| ["Role", "ClusterRole"].contains(&object["kind"].as_str().unwrap()));
+    let rules = granting.flat_map(|role| role["rules"].as_array().unwrap());
     let strings = |list: &Value| -> Vec<String> {
         let list = list.as_array().into_iter().flatten();
         list.map(|item| item.as_str().unwrap().to_owned()).collect()
     };
     let mut granted = BTreeSet::new();
-    for rule in role.unwrap()["rules"].as_array().unwrap() {
-        let names = strings(&rule["resourceNames"]);
-        assert!(names.len() <= 1 && strings(&rule["apiGroups"]) == [""]);
+    for rule in rules {
+        let (names, groups) = (strings(&rule["resourceNames"]), strings(&rule["apiGroups"]));
+        assert!(names.len() <= 1 && groups.len() == 1);
         for resource in strings(&rule["resources"]) {
             for verb in strings(&rule["verbs"]) {
-                granted.insert((verb, resource.clone(), names.first().cloned()));
+                let resource = qualified(&resource, &groups[0]);
+                granted.insert((verb, resource, names.first().cloned()));
             }
         }
     }
     granted
+}
+
+fn qualified(resource: &str, group: &str) -> String {
+    if group.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}.{group}")
+    }
 }
 
 /// What the account was allowed and did, and what it was forbidden, by the audit logs of all control planes of this
@@ -199,13 +215,14 @@ fn used() -> [BTreeSet<Permission>; 2] {
     for event in ours {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let target = &event["objectRef"];
-        let plain = target["subresource"].is_null() && target["apiGroup"].is_null();
-        assert!(plain, "{event}");
+        assert!(target["subresource"].is_null(), "{event}");
+        let group = target["apiGroup"].as_str().unwrap_or_default();
+        let resource = qualified(target["resource"].as_str().unwrap(), group);
         let verb = text(&event["verb"]).unwrap();
         // RBAC does not see the name of what is created.
         let name = text(&target["name"]).filter(|_| verb != "create");
         let decision = &event["annotations"]["authorization.k8s.io/decision"];
-        let permission = (verb, text(&target["resource"]).unwrap(), name);
+        let permission = (verb, resource, name);
         used[usize::from(decision != "allow")].insert(permission);
     }
     used

@@ -1,39 +1,16 @@
 //! Two replicas behind one Service, as in a real cluster.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use futures_util::future::join_all;
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::ecr::EcrDouble;
 use crate::harness::control_plane::ControlPlane;
 use crate::harness::install::{Target, install_permissions, register};
 use crate::harness::namespace::{IMAGE, Namespace, SECRET, one_container, pull_secrets};
 use crate::harness::webhook::Webhook;
+use crate::harness::wire::Wire;
 use crate::harness::{eventually, run};
 
 const NAMESPACES: usize = 50;
-
-/// Gives connections to two addresses by turns, as kube-proxy might. Returns its port.
-async fn by_turns(to: [SocketAddr; 2]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let turn = Arc::new(AtomicUsize::new(0));
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let address = to[turn.fetch_add(1, Ordering::Relaxed) % 2];
-            tokio::spawn(async move {
-                if let Ok(mut server) = TcpStream::connect(address).await {
-                    // How a connection ends is its ends' affair.
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                }
-            });
-        }
-    });
-    port
-}
 
 #[test]
 fn a_burst_of_new_namespaces_costs_a_secret_each_and_a_token_a_replica_and_then_nothing() {
@@ -45,8 +22,8 @@ fn a_burst_of_new_namespaces_costs_a_secret_each_and_a_token_a_replica_and_then_
             Webhook::start(&plane, &ecr, "replica-a").await,
             Webhook::start(&plane, &ecr, "replica-b").await,
         ];
-        let port = by_turns([replicas[0].address, replicas[1].address]).await;
-        register(&plane, Target::Service(port)).await;
+        let wire = Wire::to([replicas[0].address, replicas[1].address]).await;
+        register(&plane, Target::Service(wire.port)).await;
 
         let names = (0..NAMESPACES).map(|number| format!("burst-{number}"));
         let namespaces = names.map(|name| Namespace::create(&plane, name));

@@ -29,7 +29,7 @@ const INTERVAL: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often the dates of what is served are looked at.
 const DATES_INTERVAL: Duration = Duration::from_secs(1);
-/// Steps in a row without a pause: make a Secret, announce it, see it. More means that replicas are in each other's way.
+/// Steps in a row without a pause: make a Secret, announce it, see it.
 const STEPS_MAX: u32 = 8;
 
 /// The outside of a [`Keeper`].
@@ -61,8 +61,10 @@ pub struct Keeper {
 enum Outcome {
     /// Everything is as it should be; the next thing happens after that time, if not before.
     Settled(Duration),
-    /// Something was changed: look again.
-    Changed,
+    /// The rotation went on: look again.
+    Advanced,
+    /// What somebody else had changed was put right: look again.
+    Repaired,
 }
 
 impl Keeper {
@@ -147,16 +149,22 @@ impl Keeper {
 
     /// Looks and acts until there is nothing more to do now.
     async fn steps(&self) -> Result<Duration, Trouble> {
+        let mut advanced = false;
         for _ in 0..STEPS_MAX {
             match self.step().await {
                 Ok(Outcome::Settled(next)) => return Ok(next),
-                Ok(Outcome::Changed) => {}
+                Ok(Outcome::Advanced) => advanced = true,
+                Ok(Outcome::Repaired) => {}
                 Err(trouble) if trouble.conflict => {
                     let pause = self.parts.clock.jitter(PAUSE / 4);
                     sleep(pause).await;
                 }
                 Err(trouble) => return Err(trouble),
             }
+        }
+        if advanced {
+            // Lives are so short, or the API server so slow, that the next thing is due before this one is done.
+            return Ok(PAUSE);
         }
         Err(Trouble::new(
             "the certificate Secret or the caBundle is changed by somebody else all the time",
@@ -174,8 +182,7 @@ impl Keeper {
         let Some(stored) = stored else {
             let (state, changes) = self.propose_anew(Stored::Nothing, &live)?;
             self.parts.store.create(&state.encode()).await?;
-            self.written(&changes);
-            return Ok(Outcome::Changed);
+            return Ok(self.written(&changes));
         };
         check_ownership(&stored)?;
         let state = self.memory().decode(&stored);
@@ -203,8 +210,8 @@ impl Keeper {
         if let Some(proposal) = self.propose(Stored::State(&state), next_is_known)? {
             return self.update(&stored, proposal).await;
         }
-        if self.write_bundles(&state, &live).await? {
-            return Ok(Outcome::Changed);
+        if let Some(outcome) = self.write_bundles(&state, &live).await? {
+            return Ok(outcome);
         }
         match refusal {
             Some(refusal) => Err(Trouble::new(refusal)),
@@ -244,11 +251,11 @@ impl Keeper {
     ) -> Result<Outcome, Trouble> {
         let data: SecretData = state.encode();
         self.parts.store.update(&stored.version, &data).await?;
-        self.written(&changes);
-        Ok(Outcome::Changed)
+        Ok(self.written(&changes))
     }
 
-    fn written(&self, changes: &[Change]) {
+    /// Tells of what was written.
+    fn written(&self, changes: &[Change]) -> Outcome {
         for change in changes {
             info!("certificates: {change}");
             let rotations = match change {
@@ -265,10 +272,19 @@ impl Keeper {
                 self.parts.metrics.rotated(rotation);
             }
         }
+        if changes.iter().all(|change| change.is_repair()) {
+            Outcome::Repaired
+        } else {
+            Outcome::Advanced
+        }
     }
 
-    /// Makes every live bundle that of `state`; whether anything had to be changed.
-    async fn write_bundles(&self, state: &State, live: &[Live]) -> Result<bool, Trouble> {
+    /// Makes every live bundle that of `state`; `None` when nothing had to be changed.
+    async fn write_bundles(
+        &self,
+        state: &State,
+        live: &[Live],
+    ) -> Result<Option<Outcome>, Trouble> {
         let wanted = state.bundle();
         let wrong: Vec<_> = live
             .iter()
@@ -277,7 +293,7 @@ impl Keeper {
             .collect();
         if wrong.is_empty() {
             self.settle(&wanted, live.is_empty());
-            return Ok(false);
+            return Ok(None);
         }
         let settled = self.memory().settled.clone();
         let was_settled = settled.is_some_and(|settled| settled.ids() == wanted.ids());
@@ -297,7 +313,15 @@ impl Keeper {
             }
         }
         match failed {
-            None => Ok(true),
+            None => {
+                self.memory().settled = Some(wanted);
+                let advanced = !was_settled;
+                Ok(Some(if advanced {
+                    Outcome::Advanced
+                } else {
+                    Outcome::Repaired
+                }))
+            }
             Some(error) => {
                 let trouble = Trouble::from(error);
                 // Another replica was first.

@@ -37,7 +37,8 @@ pub(super) struct Memory {
     read: Option<(String, Result<Arc<State>, Unreadable>)>,
     /// What the bundles of the configurations held when they were last read.
     bundles: Vec<(Vec<u8>, Bundle)>,
-    /// The bundle that was seen in every configuration: when it changes and ours does not, somebody else did it.
+    /// The bundle that was written to, or seen in, every configuration: when theirs changes and ours does not, somebody
+    /// else did it.
     pub(super) settled: Option<Bundle>,
     /// What is wrong, as it was last told.
     pub(super) trouble: Option<String>,

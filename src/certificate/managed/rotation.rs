@@ -64,6 +64,13 @@ pub enum Change {
     TrustEnded,
 }
 
+impl Change {
+    /// Whether somebody else's doing called for it, and not time.
+    pub(super) fn is_repair(self) -> bool {
+        matches!(self, Self::Recreated | Self::Restored | Self::TrustRestored)
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,5 +1,6 @@
 //! Self-managed certificates: the loop and its state machine in a simulated cluster, deterministic by seed.
 
+mod haste;
 mod judge;
 mod simulation;
 mod vandal;

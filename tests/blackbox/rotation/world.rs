@@ -134,7 +134,7 @@ impl Inner {
 /// One replica's way to the API server.
 #[derive(Clone)]
 pub(crate) struct Link {
-    world: World,
+    pub(crate) world: World,
     /// Whether it is cut.
     pub(crate) cut: Arc<std::sync::atomic::AtomicBool>,
     pub(crate) changed: Arc<Notify>,

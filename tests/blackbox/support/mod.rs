@@ -10,3 +10,4 @@ pub(crate) mod proxy;
 pub(crate) mod review;
 pub(crate) mod service;
 pub(crate) mod store;
+pub(crate) mod volume;

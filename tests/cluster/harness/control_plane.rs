@@ -1,6 +1,6 @@
 //! etcd, kube-apiserver and kube-controller-manager on loopback.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 use super::api::Api;
 use super::component::Component;
 use super::eventually;
+use crate::pki::TestCa;
 
 const ADMIN_TOKEN: &str = "token-of-the-administrator";
 
@@ -32,6 +33,10 @@ pub(crate) struct ControlPlane {
     pub(crate) api: Api,
     /// Signed the certificate of the API server, which serves webhooks on loopback as well.
     pub(crate) ca: DevelopmentCa,
+    /// Signed the certificate that the API server shows to the webhook of our Service on `authenticated_port`, and to no
+    /// other.
+    pub(crate) client_ca: TestCa,
+    pub(crate) authenticated_port: u16,
     pub(crate) etcd: Component,
     api_server: Option<Component>,
     _controllers: Component,
@@ -42,9 +47,10 @@ impl ControlPlane {
     pub(crate) async fn start(name: &str) -> Self {
         let folder = PathBuf::from(from_run("CLUSTER_FOLDER")).join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let ca = authority();
+        let (ca, client_ca) = (authority(), TestCa::new());
+        let [etcd_port, peer_port, port, authenticated_port] = free_ports();
         write_secrets(&folder, &ca);
-        let [etcd_port, peer_port, port] = free_ports();
+        write_client(&folder, &client_ca, authenticated_port);
         let etcd = start_etcd(&folder, etcd_port, peer_port);
         let api_server = start_api_server(&folder, etcd_port, port);
         let url = format!("https://127.0.0.1:{port}");
@@ -60,6 +66,8 @@ impl ControlPlane {
             url,
             api,
             ca,
+            client_ca,
+            authenticated_port,
         }
     }
 
@@ -70,9 +78,9 @@ impl ControlPlane {
 
     /// Starts the API server again, at the same address, and waits until it is ready.
     pub(crate) async fn restart_api_server(&mut self) {
-        let port = |url: &str| url.rsplit(':').next().unwrap().parse().unwrap();
         let etcd = std::fs::read_to_string(self.folder.join("etcd-url")).unwrap();
-        let api_server = start_api_server(&self.folder, port(&etcd), port(&self.url));
+        let etcd_port = etcd.rsplit(':').next().unwrap().parse().unwrap();
+        let api_server = start_api_server(&self.folder, etcd_port, self.address().port());
         ready(&self.api, &api_server).await;
         self.api_server = Some(api_server);
     }
@@ -80,6 +88,18 @@ impl ControlPlane {
     /// Writes a kubeconfig for somebody with a bearer token.
     pub(crate) fn kubeconfig(&self, name: &str, token: &str) -> PathBuf {
         write_kubeconfig(&self.folder, name, &self.url, token)
+    }
+
+    /// The same, by way of another port of loopback.
+    pub(crate) fn kubeconfig_by(&self, port: u16, name: &str, token: &str) -> PathBuf {
+        let url = format!("https://127.0.0.1:{port}");
+        write_kubeconfig(&self.folder, name, &url, token)
+    }
+
+    /// Where the API server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let authority = self.url.strip_prefix("https://").unwrap();
+        authority.parse().unwrap()
     }
 
     /// A token of the account that ecr-admission runs as.
@@ -165,7 +185,9 @@ pub(crate) fn kubernetes(binary: &str) -> PathBuf {
 
 fn authority() -> DevelopmentCa {
     let names = ["127.0.0.1", "localhost", "ecr-admission.ecr-admission.svc"].map(str::to_owned);
-    DevelopmentCa::new(Clock::system().now(), &names, Duration::from_hours(24)).unwrap()
+    // Older than any clock in the tests is behind.
+    let made = Clock::system().now() - jiff::SignedDuration::from_hours(1);
+    DevelopmentCa::new(made, &names, Duration::from_hours(24)).unwrap()
 }
 
 /// Ports below those that the kernel gives to outgoing connections, so that nobody takes one before we use it.
@@ -198,6 +220,30 @@ fn write_secrets(folder: &Path, ca: &DevelopmentCa) {
         "audit-policy.yaml",
         include_str!("../fixtures/audit-policy.yaml"),
     );
+}
+
+/// The admission configuration of certs/, with the paths and the port of this control plane.
+fn write_client(folder: &Path, ca: &TestCa, port: u16) {
+    let here = folder.to_str().unwrap();
+    for (name, text) in [
+        (
+            "admission-configuration.yaml",
+            include_str!("../../../certs/api-server/admission-configuration.yaml"),
+        ),
+        (
+            "webhook-clients.yaml",
+            include_str!("../../../certs/api-server/webhook-clients.yaml"),
+        ),
+    ] {
+        let text = text.replace("/etc/kubernetes/ecr-admission", here);
+        let user = "name: ecr-admission.ecr-admission.svc";
+        let text = text.replace(user, &format!("{user}:{port}"));
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let pair = ca.client_pem("api-server");
+    for (name, pem) in ["client.crt", "client.key"].into_iter().zip(pair) {
+        std::fs::write(folder.join(name), pem).unwrap();
+    }
 }
 
 fn write_kubeconfig(folder: &Path, name: &str, url: &str, token: &str) -> PathBuf {
@@ -252,6 +298,10 @@ fn start_api_server(folder: &Path, etcd_port: u16, port: u16) -> Component {
     file("token-auth-file", "tokens.csv");
     file("audit-policy-file", "audit-policy.yaml");
     file("audit-log-path", "audit.log");
+    file(
+        "admission-control-config-file",
+        "admission-configuration.yaml",
+    );
     server.args([
         &format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         &format!("--secure-port={port}"),

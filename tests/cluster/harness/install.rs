@@ -59,9 +59,16 @@ pub(crate) fn documents(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The namespace, the account, what it may do, and the policy that keeps it from creating other Secrets.
+/// The namespace, the account, what it may do, and the policies that keep it from creating other Secrets and from changing
+/// more than the `caBundle` of our webhook configurations.
 pub(crate) async fn install_permissions(plane: &ControlPlane) {
-    let parts = ["namespace.yaml", "rbac.yaml", "secret-create-policy.yaml"];
+    let parts = [
+        "namespace.yaml",
+        "rbac.yaml",
+        "secret-create-policy.yaml",
+        "certificates.yaml",
+        "ca-bundle-policy.yaml",
+    ];
     apply(plane, parts.map(manifest).concat()).await;
     let token = plane.token().await;
     // The API server takes a moment to compile a policy.
@@ -106,14 +113,19 @@ pub(crate) async fn register_as(plane: &ControlPlane, target: Target, change: im
         change(webhook);
     }
     if let Target::Service(_) = target {
-        objects.push(json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "ecr-admission", "namespace": "ecr-admission"},
-            "spec": {"type": "ExternalName", "externalName": "localhost"},
-        }));
+        objects.push(service("ecr-admission"));
     }
     apply(plane, objects).await;
+}
+
+/// A Service that stands for localhost.
+pub(crate) fn service(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "ecr-admission"},
+        "spec": {"type": "ExternalName", "externalName": "localhost"},
+    })
 }
 
 pub(crate) async fn apply(plane: &ControlPlane, objects: Vec<Value>) {

@@ -7,6 +7,7 @@ pub(crate) mod helm;
 pub(crate) mod install;
 pub(crate) mod namespace;
 pub(crate) mod webhook;
+pub(crate) mod wire;
 
 use std::sync::LazyLock;
 use std::time::Duration;

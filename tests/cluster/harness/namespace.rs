@@ -40,6 +40,12 @@ impl<'a> Namespace<'a> {
         namespace
     }
 
+    /// One that was created before.
+    pub(crate) fn existing(plane: &'a ControlPlane, name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, plane }
+    }
+
     pub(crate) fn api(&self) -> &'a Api {
         &self.plane.api
     }

@@ -1,6 +1,8 @@
 //! `ecr-admission serve` as a local process, as the account that it runs as in a cluster.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
@@ -15,32 +17,92 @@ use super::control_plane::ControlPlane;
 use super::eventually;
 use crate::ecr::EcrDouble;
 
+/// How one is started.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    arguments: Vec<OsString>,
+    environment: Vec<(&'static str, OsString)>,
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Settings {
+    /// With self-managed certificates.
+    pub(crate) fn self_managed() -> Self {
+        Self::default()
+    }
+
+    /// With the certificate in a folder's `tls.crt` and `tls.key`.
+    pub(crate) fn files(folder: &Path) -> Self {
+        let (cert, key) = (folder.join("tls.crt"), folder.join("tls.key"));
+        Self::default().with([
+            "--tls-cert".into(),
+            cert.into(),
+            "--tls-key".into(),
+            key.into(),
+        ])
+    }
+
+    /// With more arguments.
+    pub(crate) fn with(mut self, more: impl IntoIterator<Item = OsString>) -> Self {
+        self.arguments.extend(more);
+        self
+    }
+
+    /// With another way to the API server, as another account.
+    pub(crate) fn connecting_by(self, kubeconfig: PathBuf) -> Self {
+        Self {
+            kubeconfig: Some(kubeconfig),
+            ..self
+        }
+    }
+
+    /// With a wall clock that is wrong by so many seconds.
+    pub(crate) fn with_clock_off(mut self, clock: &Path, seconds: i64) -> Self {
+        self.environment.push(("LD_PRELOAD", clock.into()));
+        let seconds = seconds.to_string().into();
+        self.environment.push(("CLOCK_OFF_SECONDS", seconds));
+        self
+    }
+}
+
 /// A running webhook, killed when dropped.
 pub(crate) struct Webhook {
     pub(crate) process: Component,
-    /// Where it serves, with the control plane's certificate.
+    /// Where it serves.
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
 }
 
 impl Webhook {
-    /// Starts one and waits until it is ready. Several in one control plane need different names.
+    /// Starts one with the control plane's certificate and waits until it is ready. Several in one control plane need
+    /// different names.
     pub(crate) async fn start(plane: &ControlPlane, ecr: &EcrDouble, name: &str) -> Self {
-        let kubeconfig = plane.kubeconfig(name, &plane.token().await);
+        Self::start_with(plane, ecr, name, Settings::files(&plane.folder)).await
+    }
+
+    /// Starts one in another way and waits until it is ready.
+    pub(crate) async fn start_with(
+        plane: &ControlPlane,
+        ecr: &EcrDouble,
+        name: &str,
+        settings: Settings,
+    ) -> Self {
+        let kubeconfig = match settings.kubeconfig {
+            Some(kubeconfig) => kubeconfig,
+            None => plane.kubeconfig(name, &plane.token().await),
+        };
         let mut serve = Command::new(env!("CARGO_BIN_EXE_ecr-admission"));
         serve
             .args(["serve", "--namespace", "ecr-admission"])
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(["--log-format", "json", "--log", "debug"])
-            .arg("--tls-cert")
-            .arg(plane.folder.join("tls.crt"))
-            .arg("--tls-key")
-            .arg(plane.folder.join("tls.key"))
+            .args(settings.arguments)
             .env("KUBECONFIG", kubeconfig)
             .env("AWS_ENDPOINT_URL_ECR", &ecr.url)
             .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
             .env("AWS_SECRET_ACCESS_KEY", "example")
-            .env("AWS_EC2_METADATA_DISABLED", "true");
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(settings.environment);
         let process = Component::start(&serve, &plane.folder.join(format!("{name}.log")));
         eventually("the webhook serves", async || {
             process.must_run();
