@@ -19,6 +19,7 @@ mod harness;
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod https;
 mod inject_policy;
+mod node;
 mod outages;
 mod permissions;
 mod registration;

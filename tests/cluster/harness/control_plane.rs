@@ -22,6 +22,31 @@ const CONTROLLERS: &str = "serviceaccount-controller,namespace-controller,garbag
     deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,job-controller,\
     cronjob-controller";
 
+/// Where a control plane listens, and what it does beyond keeping objects.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) address: &'static str,
+    /// A free one unless given.
+    pub(crate) port: Option<u16>,
+    /// What the API server's certificate names, beside loopback and the Service of ecr-admission.
+    pub(crate) names: &'static [&'static str],
+    pub(crate) api_server: &'static [&'static str],
+    /// Beside [`CONTROLLERS`]; each with a comma before it.
+    pub(crate) controllers: &'static str,
+    /// The bearer tokens of others than the administrator, as lines of the API server's token file.
+    pub(crate) tokens: &'static str,
+}
+
+/// On loopback, without a node.
+const ALONE: Setting = Setting {
+    address: "127.0.0.1",
+    port: None,
+    names: &[],
+    api_server: &["--bind-address=127.0.0.1"],
+    controllers: "",
+    tokens: "",
+};
+
 /// A running control plane, stopped when dropped.
 pub(crate) struct ControlPlane {
     /// Everything that it writes is here, until `run` removes it.
@@ -33,6 +58,7 @@ pub(crate) struct ControlPlane {
     /// Signed the certificate of the API server, which serves webhooks on loopback as well.
     pub(crate) ca: DevelopmentCa,
     pub(crate) etcd: Component,
+    setting: Setting,
     api_server: Option<Component>,
     _controllers: Component,
 }
@@ -40,19 +66,26 @@ pub(crate) struct ControlPlane {
 impl ControlPlane {
     /// Starts one, with its files in a folder called `name`, and waits until it is ready.
     pub(crate) async fn start(name: &str) -> Self {
+        Self::start_in(name, ALONE).await
+    }
+
+    /// Starts one as `setting` says.
+    pub(crate) async fn start_in(name: &str, setting: Setting) -> Self {
         let folder = PathBuf::from(from_run("CLUSTER_FOLDER")).join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let ca = authority();
-        write_secrets(&folder, &ca);
+        let ca = authority(setting.names);
+        write_secrets(&folder, &ca, setting.tokens);
         let [etcd_port, peer_port, port] = free_ports();
+        let port = setting.port.unwrap_or(port);
         let etcd = start_etcd(&folder, etcd_port, peer_port);
-        let api_server = start_api_server(&folder, etcd_port, port);
-        let url = format!("https://127.0.0.1:{port}");
+        let api_server = start_api_server(&folder, setting, etcd_port, port);
+        let url = format!("https://{}:{port}", setting.address);
         let kubeconfig = write_kubeconfig(&folder, "admin", &url, ADMIN_TOKEN);
         let api = Api::connect(&kubeconfig).await;
         ready(&api, &api_server).await;
-        let controllers = start_controllers(&folder, &kubeconfig);
+        let controllers = start_controllers(&folder, setting, &kubeconfig);
         Self {
+            setting,
             _controllers: controllers,
             etcd,
             api_server: Some(api_server),
@@ -72,7 +105,7 @@ impl ControlPlane {
     pub(crate) async fn restart_api_server(&mut self) {
         let port = |url: &str| url.rsplit(':').next().unwrap().parse().unwrap();
         let etcd = std::fs::read_to_string(self.folder.join("etcd-url")).unwrap();
-        let api_server = start_api_server(&self.folder, port(&etcd), port(&self.url));
+        let api_server = start_api_server(&self.folder, self.setting, port(&etcd), port(&self.url));
         ready(&self.api, &api_server).await;
         self.api_server = Some(api_server);
     }
@@ -136,18 +169,23 @@ pub(crate) fn version() -> String {
     from_run("CLUSTER_KUBERNETES_VERSION")
 }
 
-fn from_run(variable: &str) -> String {
+pub(crate) fn from_run(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set: start these tests with tests/cluster/run")
     })
 }
 
-fn kubernetes(binary: &str) -> PathBuf {
+pub(crate) fn kubernetes(binary: &str) -> PathBuf {
     Path::new(&from_run("CLUSTER_KUBERNETES")).join(binary)
 }
 
-fn authority() -> DevelopmentCa {
-    let names = ["127.0.0.1", "localhost", "ecr-admission.ecr-admission.svc"].map(str::to_owned);
+fn authority(names: &[&str]) -> DevelopmentCa {
+    let own = ["127.0.0.1", "localhost", "ecr-admission.ecr-admission.svc"];
+    let names: Vec<String> = [&own, names]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     DevelopmentCa::new(Clock::system().now(), &names, Duration::from_hours(24)).unwrap()
 }
 
@@ -165,7 +203,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
     ports.try_into().unwrap()
 }
 
-fn write_secrets(folder: &Path, ca: &DevelopmentCa) {
+fn write_secrets(folder: &Path, ca: &DevelopmentCa, tokens: &str) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("ca.crt", &ca.ca_pem);
     write("tls.crt", &ca.cert_pem);
@@ -175,7 +213,7 @@ fn write_secrets(folder: &Path, ca: &DevelopmentCa) {
     write("accounts.pub", &accounts.public_key_pem());
     write(
         "tokens.csv",
-        &format!("{ADMIN_TOKEN},administrator,1,system:masters\n"),
+        &format!("{ADMIN_TOKEN},administrator,1,system:masters\n{tokens}"),
     );
     write(
         "audit-policy.yaml",
@@ -223,7 +261,7 @@ fn start_etcd(folder: &Path, port: u16, peer_port: u16) -> Component {
     Component::start(&etcd, &folder.join("etcd.log"))
 }
 
-fn start_api_server(folder: &Path, etcd_port: u16, port: u16) -> Component {
+fn start_api_server(folder: &Path, setting: Setting, etcd_port: u16, port: u16) -> Component {
     let mut server = Command::new(kubernetes("kube-apiserver"));
     let mut file = |flag: &str, name: &str| {
         server.arg(format!("--{flag}={}", folder.join(name).display()));
@@ -238,13 +276,13 @@ fn start_api_server(folder: &Path, etcd_port: u16, port: u16) -> Component {
     server.args([
         &format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         &format!("--secure-port={port}"),
-        "--bind-address=127.0.0.1",
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--endpoint-reconciler-type=none",
     ]);
+    server.args(setting.api_server);
     if version() == "1.33" {
         // On by default since 1.35.
         server.arg("--feature-gates=ImageVolume=true");
@@ -252,11 +290,12 @@ fn start_api_server(folder: &Path, etcd_port: u16, port: u16) -> Component {
     Component::start(&server, &folder.join("kube-apiserver.log"))
 }
 
-fn start_controllers(folder: &Path, kubeconfig: &Path) -> Component {
+fn start_controllers(folder: &Path, setting: Setting, kubeconfig: &Path) -> Component {
     let mut manager = Command::new(kubernetes("kube-controller-manager"));
     manager.arg(format!("--kubeconfig={}", kubeconfig.display()));
     manager.args([
-        &format!("--controllers={CONTROLLERS}"),
+        &format!("--controllers={CONTROLLERS}{}", setting.controllers),
+        &format!("--root-ca-file={}", folder.join("ca.crt").display()),
         "--leader-elect=false",
         "--secure-port=0",
         // A burst of namespaces must not wait for their default ServiceAccounts.
