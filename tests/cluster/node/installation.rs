@@ -25,8 +25,9 @@ impl Installation {
     pub(crate) async fn install(plane: &ControlPlane, ecr: &EcrDouble) -> Self {
         let values = json!({
             "image": {"repository": format!("{OPEN_HOST}/ecr-admission"), "tag": "v1"},
-            // No endpoint is withdrawn late on a busy machine.
-            "shutdown": {"graceSeconds": 15},
+            // On a busy machine, no endpoint is withdrawn too late, and no answer is given too late.
+            "shutdown": {"graceSeconds": 10},
+            "webhooks": {"timeoutSeconds": 25},
             "extraEnv": [
                 {"name": "AWS_ENDPOINT_URL_ECR", "value": format!("http://{AWS}:{}", ecr.address.port())},
                 {"name": "AWS_ACCESS_KEY_ID", "value": "AKIDEXAMPLE"},

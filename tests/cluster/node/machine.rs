@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use super::installation::Installation;
 use super::kubelet::Node;
 use super::names::NameServer;
-use super::pods::{IMAGE_OF_NOBODY, spec};
+use super::pods::{IMAGE_OF_NOBODY, create, spec};
 use super::registry::{Password, Registry};
 use crate::ecr::EcrDouble;
 use crate::harness::component::Component;
@@ -75,7 +75,7 @@ impl Machine {
         }
         let unserved = Namespace::create(&plane, UNSERVED).await;
         let image = format!("{REGISTRY}/{IMAGE_OF_NOBODY}");
-        unserved.create_pod("app", &spec(&image)).await.unwrap();
+        create(&unserved, "app", &spec(&image)).await.unwrap();
         let ecr = EcrDouble::start_at(&format!("{DOUBLES}:0")).await;
         registry.rotate(&ecr, Password::First, TWELVE_HOURS);
         let installation = Installation::install(&plane, &ecr).await;

@@ -2,7 +2,7 @@
 
 use super::in_machine;
 use super::machine::UNSERVED;
-use super::pods::{events, in_phase, new_image, spec, waits_for, was_told};
+use super::pods::{create, events, in_phase, new_image, spec, waits_for, was_told};
 use crate::harness::namespace::{Namespace, REGISTRY, SECRET, pull_secrets};
 
 #[test]
@@ -10,7 +10,7 @@ fn the_first_pull_of_a_pod_in_a_fresh_namespace_succeeds() {
     in_machine(async |machine| {
         let image = new_image(machine, "first").await;
         let namespace = Namespace::create(&machine.plane, "fresh").await;
-        let pod = namespace.create_pod("app", &spec(&image)).await.unwrap();
+        let pod = create(&namespace, "app", &spec(&image)).await.unwrap();
         assert_eq!(pull_secrets(&pod), [SECRET]);
         let expected = (REGISTRY.to_owned(), "password-1".to_owned());
         assert!(namespace.passwords().await.contains(&expected));

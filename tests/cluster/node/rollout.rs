@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::in_machine;
 use super::machine::Machine;
 use super::pods::unscheduled;
-use crate::harness::api::Api;
+use crate::harness::api::{Api, Refusal};
 use crate::harness::control_plane::ControlPlane;
 use crate::harness::eventually;
 use crate::harness::namespace::{IMAGE, Namespace, SECRET, pull_secrets};
@@ -73,6 +73,8 @@ async fn create(api: Api, path: String, stop: Arc<AtomicBool>) -> Fates {
             break;
         }
         match api.create(&path, &pod).await {
+            // No answer of a busy API server: what became of the Pod is not known.
+            Err(Refusal { code: 0, .. }) => {}
             Err(refusal) => fates.refused.push(refusal.message),
             Ok(pod) if pull_secrets(&pod) == [SECRET] => fates.served += 1,
             Ok(_) => fates.uninjected += 1,
@@ -144,7 +146,6 @@ fn replicas_that_are_killed_leave_no_pod_uninjected_where_the_api_server_injects
         for _ in 0..2 {
             kill_all(machine).await;
         }
-        machine.installation.restart(plane).await;
         assert_all_served(&stream.stop().await);
     });
 }

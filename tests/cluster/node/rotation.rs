@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::machine::TWELVE_HOURS;
-use super::pods::{events, in_phase, new_image, spec, unscheduled, waits_for, was_told};
+use super::pods::{create, events, in_phase, new_image, spec, unscheduled, waits_for, was_told};
 use super::registry::Password;
 use super::{in_machine, patiently};
 use crate::harness::namespace::{Namespace, REGISTRY};
@@ -28,8 +28,7 @@ fn after_a_rotation_nodes_pull_with_the_renewed_secret_and_keep_the_images_that_
 
         let old = new_image(machine, "before-rotation").await;
         let namespace = Namespace::create(plane, "rotated").await;
-        namespace
-            .create_pod("before", &on(node, spec(&old)))
+        create(&namespace, "before", &on(node, spec(&old)))
             .await
             .unwrap();
         in_phase(&namespace, "before", "Running").await;
@@ -43,7 +42,7 @@ fn after_a_rotation_nodes_pull_with_the_renewed_secret_and_keep_the_images_that_
         let renewed = (REGISTRY.to_owned(), "password-2".to_owned());
         // Half of the old token's life is what lies before it. Pods are what asks for a renewal.
         patiently("the Secret is renewed", async || {
-            let asks = namespace.create_pod("asks", &unscheduled(&old)).await;
+            let asks = create(&namespace, "asks", &unscheduled(&old)).await;
             asks.unwrap();
             let done = namespace.passwords().await.contains(&renewed);
             let path = namespace.path("pods/asks?gracePeriodSeconds=0");
@@ -55,16 +54,14 @@ fn after_a_rotation_nodes_pull_with_the_renewed_secret_and_keep_the_images_that_
         assert_eq!(now["metadata"]["uid"], secret["metadata"]["uid"]);
 
         let new = new_image(machine, "after-rotation").await;
-        namespace
-            .create_pod("after", &on(node, spec(&new)))
+        create(&namespace, "after", &on(node, spec(&new)))
             .await
             .unwrap();
         in_phase(&namespace, "after", "Running").await;
         assert!(!was_told(&namespace, "after", "Failed").await);
 
         // The kubelet knows that this Secret has pulled the old image, whatever is in it now (KEP-2535); it asks nobody.
-        namespace
-            .create_pod("again", &on(node, spec(&old)))
+        create(&namespace, "again", &on(node, spec(&old)))
             .await
             .unwrap();
         in_phase(&namespace, "again", "Running").await;
@@ -89,7 +86,7 @@ fn after_a_rotation_nodes_pull_with_the_renewed_secret_and_keep_the_images_that_
 
 async fn stranger_is_refused(stranger: &Namespace<'_>, spec: &Value) {
     patiently("the namespace's wish is respected", async || {
-        let pod = stranger.create_pod("app", spec).await.unwrap();
+        let pod = create(stranger, "app", spec).await.unwrap();
         let left_alone = pod["spec"]["imagePullSecrets"].is_null();
         if !left_alone {
             let path = stranger.path("pods/app?gracePeriodSeconds=0");

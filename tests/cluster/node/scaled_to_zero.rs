@@ -1,7 +1,7 @@
 //! Nobody answers the API server.
 
 use super::in_machine;
-use super::pods::{in_phase, new_image, spec, unscheduled, was_told};
+use super::pods::{create, in_phase, new_image, spec, unscheduled, was_told};
 use crate::harness::namespace::{IMAGE, Namespace, SECRET, pull_secrets};
 
 const OTHER: &str = "open.registry.test/stand-in:v1";
@@ -11,14 +11,14 @@ fn without_replicas_pods_are_injected_by_the_api_server_and_pull_with_the_secret
     in_machine(async |machine| {
         let (plane, installation) = (&machine.plane, &machine.installation);
         let namespace = Namespace::create(plane, "served-before").await;
-        let asked = namespace.create_pod("asked", &unscheduled(IMAGE)).await;
+        let asked = create(&namespace, "asked", &unscheduled(IMAGE)).await;
         assert_eq!(pull_secrets(&asked.unwrap()), [SECRET]);
         installation.scale(plane, 0).await;
 
         let image = new_image(machine, "unattended").await;
-        let pod = namespace.create_pod("app", &spec(&image)).await.unwrap();
+        let pod = create(&namespace, "app", &spec(&image)).await.unwrap();
         assert_eq!(pull_secrets(&pod), [SECRET]);
-        let other = namespace.create_pod("other", &spec(OTHER)).await.unwrap();
+        let other = create(&namespace, "other", &spec(OTHER)).await.unwrap();
         assert!(pull_secrets(&other).is_empty());
         for name in ["app", "other"] {
             in_phase(&namespace, name, "Running").await;
@@ -38,7 +38,7 @@ fn without_replicas_the_failure_policy_decides_about_ecr_pods_and_about_no_other
             let set = ["injectPolicy.mode=Never", &policy];
             installation.upgrade(plane, &set).await;
             installation.scale(plane, 0).await;
-            let pod = namespace.create_pod("app", &unscheduled(IMAGE)).await;
+            let pod = create(&namespace, "app", &unscheduled(IMAGE)).await;
             match pod {
                 Ok(pod) => assert!(admitted && pull_secrets(&pod).is_empty(), "{policy}: {pod}"),
                 Err(refusal) => {
@@ -50,8 +50,7 @@ fn without_replicas_the_failure_policy_decides_about_ecr_pods_and_about_no_other
                 }
             }
             let name = format!("other-{admitted}");
-            namespace
-                .create_pod(&name, &unscheduled(OTHER))
+            create(&namespace, &name, &unscheduled(OTHER))
                 .await
                 .unwrap();
             installation.scale(plane, 2).await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::pods::{in_phase, new_image, pod, spec, was_told};
+use super::pods::{create, in_phase, new_image, pod, spec, was_told};
 use super::{in_machine, patiently};
 use crate::harness::namespace::{Namespace, SECRET, pull_secrets};
 
@@ -68,7 +68,7 @@ fn init_containers_image_volumes_and_debug_containers_are_pulled() {
         pod_spec["volumes"] = json!([{"name": "model", "image": {"reference": volume}}]);
         pod_spec["containers"][0]["volumeMounts"] =
             json!([{"name": "model", "mountPath": "/model"}]);
-        let made = namespace.create_pod("app", &pod_spec).await.unwrap();
+        let made = create(&namespace, "app", &pod_spec).await.unwrap();
         assert_eq!(pull_secrets(&made), [SECRET]);
         in_phase(&namespace, "app", "Running").await;
 
