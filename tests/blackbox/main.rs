@@ -24,6 +24,7 @@ mod ecr_hosts;
 mod freshness;
 mod fuzzed;
 mod healing;
+mod image;
 mod limits;
 mod listener;
 mod manifest;

@@ -89,12 +89,17 @@ struct State {
 impl EcrDouble {
     /// Plain HTTP. Answers every call with a token of twelve hours whose password is `password-of-REGION`.
     pub(crate) async fn start() -> Self {
-        Self::serve(None).await
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    /// Plain HTTP at this address, for clients that are in network namespaces of their own.
+    pub(crate) async fn start_at(address: &str) -> Self {
+        Self::serve(address, None).await
     }
 
     /// HTTPS with the certificate of `tls`.
     pub(crate) async fn start_tls(tls: Arc<ServerConfig>) -> Self {
-        Self::serve(Some(TlsAcceptor::from(tls))).await
+        Self::serve("127.0.0.1:0", Some(TlsAcceptor::from(tls))).await
     }
 
     /// What every call gets from now on.
@@ -130,8 +135,8 @@ impl EcrDouble {
             .count()
     }
 
-    async fn serve(tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn serve(address: &str, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let twelve_hours = SignedDuration::from_hours(12);

@@ -23,6 +23,31 @@ const CONTROLLERS: &str = "serviceaccount-controller,namespace-controller,garbag
     deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,job-controller,\
     cronjob-controller";
 
+/// Where a control plane listens, and what it does beyond keeping objects.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) address: &'static str,
+    /// A free one unless given.
+    pub(crate) port: Option<u16>,
+    /// What the API server's certificate names, beside loopback and the Service of ecr-admission.
+    pub(crate) names: &'static [&'static str],
+    pub(crate) api_server: &'static [&'static str],
+    /// Beside [`CONTROLLERS`]; each with a comma before it.
+    pub(crate) controllers: &'static str,
+    /// The bearer tokens of others than the administrator, as lines of the API server's token file.
+    pub(crate) tokens: &'static str,
+}
+
+/// On loopback, without a node.
+const ALONE: Setting = Setting {
+    address: "127.0.0.1",
+    port: None,
+    names: &[],
+    api_server: &["--bind-address=127.0.0.1"],
+    controllers: "",
+    tokens: "",
+};
+
 /// A running control plane, stopped when dropped.
 pub(crate) struct ControlPlane {
     /// Everything that it writes is here, until `run` removes it.
@@ -38,6 +63,7 @@ pub(crate) struct ControlPlane {
     pub(crate) client_ca: TestCa,
     pub(crate) authenticated_port: u16,
     pub(crate) etcd: Component,
+    setting: Setting,
     api_server: Option<Component>,
     _controllers: Component,
 }
@@ -45,20 +71,27 @@ pub(crate) struct ControlPlane {
 impl ControlPlane {
     /// Starts one, with its files in a folder called `name`, and waits until it is ready.
     pub(crate) async fn start(name: &str) -> Self {
+        Self::start_in(name, ALONE).await
+    }
+
+    /// Starts one as `setting` says.
+    pub(crate) async fn start_in(name: &str, setting: Setting) -> Self {
         let folder = PathBuf::from(from_run("CLUSTER_FOLDER")).join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let (ca, client_ca) = (authority(), TestCa::new());
+        let (ca, client_ca) = (authority(setting.names), TestCa::new());
         let [etcd_port, peer_port, port, authenticated_port] = free_ports();
-        write_secrets(&folder, &ca);
+        let port = setting.port.unwrap_or(port);
+        write_secrets(&folder, &ca, setting.tokens);
         write_client(&folder, &client_ca, authenticated_port);
         let etcd = start_etcd(&folder, etcd_port, peer_port);
-        let api_server = start_api_server(&folder, etcd_port, port);
-        let url = format!("https://127.0.0.1:{port}");
+        let api_server = start_api_server(&folder, setting, etcd_port, port);
+        let url = format!("https://{}:{port}", setting.address);
         let kubeconfig = write_kubeconfig(&folder, "admin", &url, ADMIN_TOKEN);
         let api = Api::connect(&kubeconfig).await;
         ready(&api, &api_server).await;
-        let controllers = start_controllers(&folder, &kubeconfig);
+        let controllers = start_controllers(&folder, setting, &kubeconfig);
         Self {
+            setting,
             _controllers: controllers,
             etcd,
             api_server: Some(api_server),
@@ -80,7 +113,8 @@ impl ControlPlane {
     pub(crate) async fn restart_api_server(&mut self) {
         let etcd = std::fs::read_to_string(self.folder.join("etcd-url")).unwrap();
         let etcd_port = etcd.rsplit(':').next().unwrap().parse().unwrap();
-        let api_server = start_api_server(&self.folder, etcd_port, self.address().port());
+        let port = self.address().port();
+        let api_server = start_api_server(&self.folder, self.setting, etcd_port, port);
         ready(&self.api, &api_server).await;
         self.api_server = Some(api_server);
     }
@@ -183,8 +217,13 @@ pub(crate) fn kubernetes(binary: &str) -> PathBuf {
     Path::new(&from_run("CLUSTER_KUBERNETES")).join(binary)
 }
 
-fn authority() -> DevelopmentCa {
-    let names = ["127.0.0.1", "localhost", "ecr-admission.ecr-admission.svc"].map(str::to_owned);
+fn authority(names: &[&str]) -> DevelopmentCa {
+    let own = ["127.0.0.1", "localhost", "ecr-admission.ecr-admission.svc"];
+    let names: Vec<String> = [&own, names]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     // Older than any clock in the tests is behind.
     let made = Clock::system().now() - jiff::SignedDuration::from_hours(1);
     DevelopmentCa::new(made, &names, Duration::from_hours(24)).unwrap()
@@ -204,7 +243,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
     ports.try_into().unwrap()
 }
 
-fn write_secrets(folder: &Path, ca: &DevelopmentCa) {
+fn write_secrets(folder: &Path, ca: &DevelopmentCa, tokens: &str) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("ca.crt", &ca.ca_pem);
     write("tls.crt", &ca.cert_pem);
@@ -214,7 +253,7 @@ fn write_secrets(folder: &Path, ca: &DevelopmentCa) {
     write("accounts.pub", &accounts.public_key_pem());
     write(
         "tokens.csv",
-        &format!("{ADMIN_TOKEN},administrator,1,system:masters\n"),
+        &format!("{ADMIN_TOKEN},administrator,1,system:masters\n{tokens}"),
     );
     write(
         "audit-policy.yaml",
@@ -286,7 +325,7 @@ fn start_etcd(folder: &Path, port: u16, peer_port: u16) -> Component {
     Component::start(&etcd, &folder.join("etcd.log"))
 }
 
-fn start_api_server(folder: &Path, etcd_port: u16, port: u16) -> Component {
+fn start_api_server(folder: &Path, setting: Setting, etcd_port: u16, port: u16) -> Component {
     let mut server = Command::new(kubernetes("kube-apiserver"));
     let mut file = |flag: &str, name: &str| {
         server.arg(format!("--{flag}={}", folder.join(name).display()));
@@ -305,13 +344,13 @@ fn start_api_server(folder: &Path, etcd_port: u16, port: u16) -> Component {
     server.args([
         &format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         &format!("--secure-port={port}"),
-        "--bind-address=127.0.0.1",
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--endpoint-reconciler-type=none",
     ]);
+    server.args(setting.api_server);
     if version() == "1.33" {
         // On by default since 1.35.
         server.arg("--feature-gates=ImageVolume=true");
@@ -319,11 +358,12 @@ fn start_api_server(folder: &Path, etcd_port: u16, port: u16) -> Component {
     Component::start(&server, &folder.join("kube-apiserver.log"))
 }
 
-fn start_controllers(folder: &Path, kubeconfig: &Path) -> Component {
+fn start_controllers(folder: &Path, setting: Setting, kubeconfig: &Path) -> Component {
     let mut manager = Command::new(kubernetes("kube-controller-manager"));
     manager.arg(format!("--kubeconfig={}", kubeconfig.display()));
     manager.args([
-        &format!("--controllers={CONTROLLERS}"),
+        &format!("--controllers={CONTROLLERS}{}", setting.controllers),
+        &format!("--root-ca-file={}", folder.join("ca.crt").display()),
         "--leader-elect=false",
         "--secure-port=0",
         // A burst of namespaces must not wait for their default ServiceAccounts.

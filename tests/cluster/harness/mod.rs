@@ -19,10 +19,10 @@ use tokio::time::{sleep, timeout};
 pub(crate) use install::Cluster;
 
 /// Longer than anything that is expected to happen takes, on a busy machine.
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_mins(3);
 
 /// One for all tests: what the shared cluster runs in this process must outlive the test that happened to be first.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 static SHARED: OnceCell<Cluster> = OnceCell::const_new();
 
 /// Runs a test in the cluster that most tests share, each in namespaces of its own.
@@ -39,11 +39,16 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
 
 /// Waits until `holds` does.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    within(LONG, what, holds).await;
+}
+
+/// Waits until `holds` does, for no longer than `limit`.
+pub(crate) async fn within(limit: Duration, what: &str, holds: impl AsyncFn() -> bool) {
     let waiting = async {
         while !holds().await {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    let in_time = timeout(LONG, waiting).await;
-    assert!(in_time.is_ok(), "never happened in {LONG:?}: {what}");
+    let in_time = timeout(limit, waiting).await;
+    assert!(in_time.is_ok(), "never happened in {limit:?}: {what}");
 }

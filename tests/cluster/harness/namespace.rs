@@ -22,12 +22,15 @@ pub(crate) struct Namespace<'a> {
 }
 
 impl<'a> Namespace<'a> {
+    /// One that is there.
+    pub(crate) fn of(plane: &'a ControlPlane, name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { name, plane }
+    }
+
     /// Makes a namespace, in which Pods can be created.
     pub(crate) async fn create(plane: &'a ControlPlane, name: impl Into<String>) -> Self {
-        let namespace = Self {
-            name: name.into(),
-            plane,
-        };
+        let namespace = Self::of(plane, name);
         let object =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name}});
         let created = plane.api.create("/api/v1/namespaces", &object).await;

@@ -122,17 +122,7 @@ impl Webhook {
 
     /// Asks the admin port.
     pub(crate) async fn admin(&self, path: &str) -> (StatusCode, String) {
-        let tcp = TcpStream::connect(self.admin).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let request = Request::get(path).header("host", "localhost");
-        let request = request.body(Full::new(Bytes::new())).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(body.to_vec()).unwrap())
+        ask(self.admin, path).await
     }
 
     pub(crate) async fn is_ready(&self) -> bool {
@@ -147,11 +137,31 @@ impl Webhook {
 
     /// The sum of the counters whose line starts with `series`: a name, or a name and its first labels.
     pub(crate) async fn counted(&self, series: &str) -> u64 {
-        let (_, page) = self.admin("/metrics").await;
-        let values = page.lines().filter(|line| line.starts_with(series));
-        let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-        values.sum()
+        counted(self.admin, series).await
     }
+}
+
+/// Asks an admin port.
+async fn ask(admin: SocketAddr, path: &str) -> (StatusCode, String) {
+    let tcp = TcpStream::connect(admin).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(path).header("host", "localhost");
+    let request = request.body(Full::new(Bytes::new())).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// The sum of the counters behind an admin port whose line starts with `series`.
+pub(crate) async fn counted(admin: SocketAddr, series: &str) -> u64 {
+    let (_, page) = ask(admin, "/metrics").await;
+    let values = page.lines().filter(|line| line.starts_with(series));
+    let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    values.sum()
 }
 
 /// The log line that says where it serves.

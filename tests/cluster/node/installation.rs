@@ -1,0 +1,124 @@
+//! ecr-admission, installed by helm from its chart.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::machine::AWS;
+use super::patiently;
+use super::registry::OPEN_HOST;
+use crate::ecr::EcrDouble;
+use crate::harness::control_plane::{ControlPlane, from_run};
+use crate::harness::webhook::counted;
+
+const NAMESPACE: &str = "ecr-admission";
+
+/// The release, and where its values are.
+pub(crate) struct Installation {
+    values: PathBuf,
+}
+
+impl Installation {
+    /// Installs it and waits until it serves.
+    pub(crate) async fn install(plane: &ControlPlane, ecr: &EcrDouble) -> Self {
+        let values = json!({
+            "image": {"repository": format!("{OPEN_HOST}/ecr-admission"), "tag": "v1"},
+            // On a busy machine, no endpoint is withdrawn too late, and no answer is given too late.
+            "shutdown": {"graceSeconds": 10},
+            "webhooks": {"timeoutSeconds": 25},
+            "extraEnv": [
+                {"name": "AWS_ENDPOINT_URL_ECR", "value": format!("http://{AWS}:{}", ecr.address.port())},
+                {"name": "AWS_ACCESS_KEY_ID", "value": "AKIDEXAMPLE"},
+                {"name": "AWS_SECRET_ACCESS_KEY", "value": "example"},
+                {"name": "AWS_EC2_METADATA_DISABLED", "value": "true"},
+            ],
+        });
+        let installation = Self {
+            values: plane.folder.join("values.json"),
+        };
+        std::fs::write(&installation.values, values.to_string()).unwrap();
+        installation.upgrade(plane, &[]).await;
+        installation
+    }
+
+    /// Installs it with these values (`path=value`) beside our own, and none of an earlier time, and waits until it serves.
+    pub(crate) async fn upgrade(&self, plane: &ControlPlane, set: &[&str]) {
+        let mut helm =
+            tokio::process::Command::new(Path::new(&from_run("CLUSTER_HELM")).join("helm"));
+        helm.args(["upgrade", "--install", "--create-namespace", NAMESPACE])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/chart"))
+            .args(["--namespace", NAMESPACE, "--values"])
+            .arg(&self.values)
+            .args(set.iter().flat_map(|value| ["--set", value]))
+            .env_clear()
+            .env("HOME", &plane.folder)
+            .env("KUBECONFIG", plane.folder.join("admin.kubeconfig"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = helm.output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "helm upgrade: {said}");
+        self.serves(plane, 2).await;
+    }
+
+    /// Starts every replica anew, a few at a time, and waits for the last.
+    pub(crate) async fn restart(&self, plane: &ControlPlane) {
+        kubectl(plane, &["rollout", "restart", "deployment/ecr-admission"]).await;
+        self.serves(plane, 2).await;
+    }
+
+    /// Makes it this many replicas, and waits for them.
+    pub(crate) async fn scale(&self, plane: &ControlPlane, replicas: usize) {
+        let count = format!("--replicas={replicas}");
+        kubectl(plane, &["scale", "deployment/ecr-admission", &count]).await;
+        self.serves(plane, replicas).await;
+    }
+
+    /// Waits until there are exactly so many Pods, all of them ready, and the API server asks them.
+    async fn serves(&self, plane: &ControlPlane, replicas: usize) {
+        let status = [
+            "rollout",
+            "status",
+            "deployment/ecr-admission",
+            "--timeout=5m",
+        ];
+        kubectl(plane, &status).await;
+        patiently("the replicas are there", async || {
+            self.pods(plane).await.len() == replicas
+        })
+        .await;
+        let untagged = "111111111111.dkr.ecr.eu-west-1.amazonaws.com/probe";
+        let probe = ["run", "probe", "--image", untagged, "--dry-run=server"];
+        patiently("the API server asks them, if there are any", async || {
+            let said = plane.kubectl(&probe, "").await;
+            said.err.contains("[full-reference]") == (replicas > 0)
+        })
+        .await;
+    }
+
+    /// The Pods of the replicas.
+    pub(crate) async fn pods(&self, plane: &ControlPlane) -> Vec<Value> {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+        let list = plane.api.get(&path).await.unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// The sum over all replicas of the counters whose line starts with `series`, for each replica.
+    pub(crate) async fn counted(&self, plane: &ControlPlane, series: &str) -> Vec<u64> {
+        let mut counts = Vec::new();
+        for pod in self.pods(plane).await {
+            let address = pod["status"]["podIP"].as_str().unwrap();
+            let admin = SocketAddr::new(address.parse().unwrap(), 8080);
+            counts.push(counted(admin, series).await);
+        }
+        counts
+    }
+}
+
+async fn kubectl(plane: &ControlPlane, arguments: &[&str]) {
+    let arguments = [&["--namespace", NAMESPACE], arguments].concat();
+    let said = plane.kubectl(&arguments, "").await;
+    assert!(said.ok, "kubectl {arguments:?}: {}", said.err);
+}
