@@ -34,7 +34,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Longer than anything that is expected to happen takes.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// A limit for tests that wait until it is reached.
 pub(crate) const SHORT: Duration = Duration::from_millis(200);
