@@ -11,9 +11,13 @@ use super::patiently;
 use super::registry::OPEN_HOST;
 use crate::ecr::EcrDouble;
 use crate::harness::control_plane::{ControlPlane, from_run};
+use crate::harness::namespace::SECRET;
 use crate::harness::webhook::counted;
 
 const NAMESPACE: &str = "ecr-admission";
+/// A registry that looks like ECR to the MutatingAdmissionPolicy, which knows no settings, and that ecr-admission is told
+/// to leave alone: whether its Pods are injected shows whether the policy is in force.
+const INJECTED_BY_POLICY: &str = "210987654321.dkr.ecr.example.test";
 
 /// The release, and where its values are.
 pub(crate) struct Installation {
@@ -28,6 +32,7 @@ impl Installation {
             // On a busy machine, no endpoint is withdrawn too late, and no answer is given too late.
             "shutdown": {"graceSeconds": 10},
             "webhooks": {"timeoutSeconds": 25},
+            "config": {"policy": {"trustedHosts": [INJECTED_BY_POLICY]}},
             "extraEnv": [
                 {"name": "AWS_ENDPOINT_URL_ECR", "value": format!("http://{AWS}:{}", ecr.address.port())},
                 {"name": "AWS_ACCESS_KEY_ID", "value": "AKIDEXAMPLE"},
@@ -61,6 +66,14 @@ impl Installation {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "helm upgrade: {said}");
         self.serves(plane, 2).await;
+        let injects = !set.contains(&"injectPolicy.mode=Never");
+        let image = format!("--image={INJECTED_BY_POLICY}/probe:v1");
+        let probe = ["run", "probe", &image, "--dry-run=server", "--output=json"];
+        patiently("the API server injects too, if it is to", async || {
+            let said = plane.kubectl(&probe, "").await;
+            said.ok && said.out.contains(SECRET) == injects
+        })
+        .await;
     }
 
     /// Starts every replica anew, a few at a time, and waits for the last.

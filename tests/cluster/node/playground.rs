@@ -28,6 +28,6 @@ fn stays() {
             .replace("REGISTRY", REGISTRY)
             .replace("LOGS", machine.plane.folder.to_str().unwrap());
         println!("{welcome}");
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
 }
