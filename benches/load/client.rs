@@ -1,5 +1,5 @@
-//! The load: kept-alive connections, each with one request in flight. What is sent is made once, and of an answer only
-//! its status, length and presence of a patch are looked at: the generator must never be what limits.
+//! The load: kept-alive connections, each with one request in flight. What is sent is made once, and an answer is looked at
+//! once for each connection; every later one must be the same: the generator must never be what limits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,12 +32,14 @@ pub(crate) struct Load {
 pub(crate) struct Generator {
     connections: Vec<Connection>,
     request: Vec<u8>,
-    is_patched: bool,
 }
 
 struct Connection {
     stream: TlsStream<TcpStream>,
+    /// The answer, and where its body starts.
     answer: Vec<u8>,
+    head: usize,
+    first: Vec<u8>,
 }
 
 impl Generator {
@@ -53,20 +55,24 @@ impl Generator {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(config));
+        let request = request(body);
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             let tcp = TcpStream::connect(server.address).await?;
             tcp.set_nodelay(true)?;
             let name = ServerName::try_from("localhost")?;
-            connections.push(Connection {
+            let mut connection = Connection {
                 stream: connector.connect(name, tcp).await?,
                 answer: Vec::with_capacity(4_096),
-            });
+                head: 0,
+                first: Vec::new(),
+            };
+            connection.ask_first(&request, is_patched).await?;
+            connections.push(connection);
         }
         Ok(Self {
             connections,
-            request: request(body),
-            is_patched,
+            request,
         })
     }
 
@@ -78,7 +84,7 @@ impl Generator {
         per_second: Option<u32>,
     ) -> anyhow::Result<Load> {
         let started = Instant::now();
-        let (request, is_patched) = (&self.request, self.is_patched);
+        let request = &self.request;
         let each = requests / CONNECTIONS;
         let pause = per_second.map(|rate| Duration::from_secs(1) / rate);
         let connections = (0..).zip(&mut self.connections);
@@ -90,7 +96,7 @@ impl Generator {
                     tokio::time::sleep_until(due.into()).await;
                 }
                 let sent = Instant::now();
-                connection.ask(request, is_patched).await?;
+                connection.ask(request).await?;
                 latencies.push(sent.elapsed());
             }
             anyhow::Ok(latencies)
@@ -103,28 +109,46 @@ impl Generator {
 }
 
 impl Connection {
-    async fn ask(&mut self, request: &[u8], is_patched: bool) -> anyhow::Result<()> {
+    /// Learns what an answer looks like.
+    async fn ask_first(&mut self, request: &[u8], is_patched: bool) -> anyhow::Result<()> {
         self.stream.write_all(request).await?;
-        self.answer.clear();
         let (head, length) = loop {
-            let read = self.stream.read_buf(&mut self.answer).await?;
-            ensure!(read > 0, "the server closed the connection");
+            self.read().await?;
             if let Some(head) = find(&self.answer, b"\r\n\r\n") {
                 break (head + 4, content_length(&self.answer[..head])?);
             }
         };
         while self.answer.len() < head + length {
-            let read = self.stream.read_buf(&mut self.answer).await?;
-            ensure!(read > 0, "the server closed the connection");
+            self.read().await?;
         }
         let is_ok = self.answer.starts_with(b"HTTP/1.1 200 ");
         let has_patch = find(&self.answer[head..], b"\"patchType\"").is_some();
-        ensure!(
-            is_ok && has_patch == is_patched,
-            "a wrong answer: {}",
-            String::from_utf8_lossy(&self.answer)
-        );
+        ensure!(is_ok && has_patch == is_patched, "{}", self.wrong());
+        self.head = head;
+        self.first = std::mem::take(&mut self.answer);
         Ok(())
+    }
+
+    /// The head differs by its date alone, which always is as long.
+    async fn ask(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        self.stream.write_all(request).await?;
+        self.answer.clear();
+        while self.answer.len() < self.first.len() {
+            self.read().await?;
+        }
+        let is_same = self.answer[self.head..] == self.first[self.head..];
+        ensure!(is_same, "{}", self.wrong());
+        Ok(())
+    }
+
+    async fn read(&mut self) -> anyhow::Result<()> {
+        let read = self.stream.read_buf(&mut self.answer).await?;
+        ensure!(read > 0, "the server closed the connection");
+        Ok(())
+    }
+
+    fn wrong(&self) -> String {
+        format!("a wrong answer: {}", String::from_utf8_lossy(&self.answer))
     }
 }
 

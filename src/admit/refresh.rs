@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -42,6 +42,8 @@ const KEPT_UNUSED: Duration = Duration::from_hours(7 * 24);
 /// The first and the longest wait before a namespace that could not be renewed is tried again.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
+/// The wait before Pods are asked for again whether they use what none used: a warm admission tells nobody.
+const UNUSED_WAIT: Duration = Duration::from_hours(1);
 
 /// What a [`Refresher`] works with.
 pub(super) struct RefreshParts {
@@ -58,12 +60,13 @@ pub(super) struct Refresher {
     parts: RefreshParts,
     /// Sets this replica apart from the others.
     replica: Duration,
-    failing: Mutex<HashMap<Box<str>, Failing>>,
+    waiting: Mutex<HashMap<Box<str>, Waiting>>,
 }
 
-/// A namespace whose last renewal failed.
+/// A namespace that is due and must wait all the same.
 #[derive(Clone, Copy)]
-struct Failing {
+struct Waiting {
+    /// How often in a row it had to.
     streak: u32,
     retry_at: Instant,
 }
@@ -72,17 +75,34 @@ struct Failing {
 type Due = (Box<str>, Arc<Known>);
 
 /// What came of one namespace.
+#[derive(Clone, Copy)]
 enum Renewal {
+    /// What Pods use is fresh.
     Renewed,
+    /// There is no newer token yet.
+    Unchanged,
+    /// No Pod uses anything in it.
     Unused,
+    /// Nor did anything in it live.
     Deleted,
+}
+
+impl Renewal {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::Unchanged => "unchanged",
+            Self::Unused => "unused",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 impl Refresher {
     pub(super) fn new(parts: RefreshParts) -> Self {
         Self {
             replica: parts.clock.jitter(Duration::from_secs(1)),
-            failing: Mutex::default(),
+            waiting: Mutex::default(),
             parts,
         }
     }
@@ -123,11 +143,11 @@ impl Refresher {
             shortest_life = lives.min().unwrap_or(shortest_life).min(shortest_life);
             self.is_due(namespace, known, now)
         });
-        let mut failing = self.failing();
-        failing.retain(|_, failing| now.monotonic < failing.retry_at + LONGEST_WAIT);
+        let mut waiting = self.waiting();
+        waiting.retain(|_, waiting| now.monotonic < waiting.retry_at + LONGEST_WAIT);
         let due = due.into_iter().filter(|(namespace, _)| {
-            let waits = failing.get(namespace);
-            let waits = waits.is_some_and(|failing| now.monotonic < failing.retry_at);
+            let waits = waiting.get(namespace);
+            let waits = waits.is_some_and(|waiting| now.monotonic < waiting.retry_at);
             !waits && !self.parts.namespaces.get(namespace).terminating
         });
         (due.collect(), shortest_life)
@@ -143,26 +163,53 @@ impl Refresher {
 
     async fn renew_one(&self, namespace: &str, known: &Known) {
         let outcome = self.renew(namespace, known).await;
-        self.parts.metrics.refreshed(match &outcome {
-            Ok(Renewal::Renewed) => "renewed",
-            Ok(Renewal::Unused) => "unused",
-            Ok(Renewal::Deleted) => "deleted",
-            Err(error) => error.label(),
-        });
-        // What is unused stays due until it has expired, and is looked at now and then only.
-        if matches!(outcome, Ok(Renewal::Renewed | Renewal::Deleted))
-            && !self.is_still_due(namespace)
-        {
-            self.failing().remove(namespace);
+        let label = outcome
+            .as_ref()
+            .map_or_else(EnsureError::label, |done| done.label());
+        self.parts.metrics.refreshed(label);
+        let wait = match outcome {
+            Ok(Renewal::Deleted) => None,
+            Ok(Renewal::Renewed | Renewal::Unused) => {
+                self.is_still_due(namespace).then_some(UNUSED_WAIT)
+            }
+            Ok(Renewal::Unchanged) | Err(_) => Some(self.backoff(namespace)),
+        };
+        let Some(wait) = wait else {
+            self.waiting().remove(namespace);
             return;
-        }
-        let mut failing = self.failing();
-        let streak = failing
+        };
+        let jitter = self.parts.clock.jitter(wait / 2);
+        let mut waiting = self.waiting();
+        let streak = waiting.get(namespace).map_or(0, |waiting| waiting.streak);
+        let waiting_for = Waiting {
+            streak: streak.saturating_add(1),
+            retry_at: self.parts.clock.monotonic() + wait + jitter,
+        };
+        waiting.insert(namespace.into(), waiting_for);
+    }
+
+    /// How long to wait after one more failure in a row.
+    fn backoff(&self, namespace: &str) -> Duration {
+        let streak = self
+            .waiting()
             .get(namespace)
-            .map_or(0, |failing| failing.streak + 1);
-        let wait = (FIRST_WAIT * 2u32.pow(streak.min(8))).min(LONGEST_WAIT);
-        let retry_at = self.parts.clock.monotonic() + wait + self.parts.clock.jitter(wait / 2);
-        failing.insert(namespace.into(), Failing { streak, retry_at });
+            .map_or(0, |waiting| waiting.streak);
+        (FIRST_WAIT * 2u32.pow(streak.min(8))).min(LONGEST_WAIT)
+    }
+
+    /// Whether what was asked for is fresh now.
+    fn after_renewal(&self, namespace: &str, keys: &[Arc<str>]) -> Renewal {
+        let now = self.parts.clock.moment();
+        let share = self.share(namespace);
+        let known = self.parts.index.last_seen(namespace);
+        let is_due = |entry: Standing<'_>| {
+            keys.iter().any(|key| **key == *entry.key) && is_due(&entry, share)
+        };
+        if known.is_some_and(|known| known.standings(now).any(is_due)) {
+            Renewal::Unchanged
+        } else {
+            Renewal::Renewed
+        }
     }
 
     fn is_still_due(&self, namespace: &str) -> bool {
@@ -193,8 +240,9 @@ impl Refresher {
             needs.extend(lost);
         }
         if !needs.is_empty() {
+            let keys: Vec<_> = needs.iter().map(|need| Arc::clone(need.key())).collect();
             self.parts.ensurer.retry(namespace, needs).await?;
-            return Ok(Renewal::Renewed);
+            return Ok(self.after_renewal(namespace, &keys));
         }
         if entries.iter().any(|entry| !entry.left.is_zero()) {
             return Ok(Renewal::Unused);
@@ -209,8 +257,8 @@ impl Refresher {
         Ok(Renewal::Deleted)
     }
 
-    fn failing(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, Failing>> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Box<str>, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

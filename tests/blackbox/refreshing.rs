@@ -115,6 +115,8 @@ async fn what_no_pod_uses_is_kept_for_a_week_and_then_goes() {
         [other.split('/').next().unwrap()]
     );
     assert!(service.secret("team-b").is_none(), "nothing in it lives");
+    let asked = service.pods.asked();
+    assert!(asked < 150, "Pods were listed {asked} times");
     // It comes back by an admission, as if it had never been there.
     service.pods.run([""; 0]);
     admit(&service, "team-b", IMAGE).await;
@@ -154,6 +156,11 @@ async fn a_failure_of_ecr_shorter_than_what_is_left_lets_nothing_expire() {
                 "day {day}"
             );
         }
+        assert!(
+            service
+                .metrics()
+                .contains("refreshes_total{result=\"unchanged\"}")
+        );
         let tries = service.tokens.count() - before;
         assert!(tries < 60, "{tries} calls in five hours");
         service.tokens.always(Behaviour::Give(LIFE));
