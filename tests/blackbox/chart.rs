@@ -99,7 +99,7 @@ fn the_program_takes_the_configuration_that_the_chart_makes() {
 }
 
 /// What the chart decides by values of its own.
-const DECIDED: [&str; 11] = [
+const DECIDED: [&str; 12] = [
     "adminListen",
     "clientCa",
     "drainTime",
@@ -111,6 +111,7 @@ const DECIDED: [&str; 11] = [
     "selfManaged.webhookConfiguration",
     "tlsCert",
     "tlsKey",
+    "tlsNames",
 ];
 
 #[test]

@@ -93,6 +93,7 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "ecr-admission.service
 {{- $_ := unset $config "selfManaged" -}}
 {{- $_ := set $config "tlsCert" "/etc/ecr-admission/tls/tls.crt" -}}
 {{- $_ := set $config "tlsKey" "/etc/ecr-admission/tls/tls.key" -}}
+{{- $_ := set $config "tlsNames" (list (printf "%s.%s.svc" (include "ecr-admission.name" .) .Release.Namespace)) -}}
 {{- end -}}
 {{- with .Values.certificates.clientCa.configMap -}}
 {{- $_ := set $config "clientCa" (printf "/etc/ecr-admission/client-ca/%s" $.Values.certificates.clientCa.key) -}}
