@@ -126,8 +126,13 @@ impl Refresher {
             starts.tick().await;
             Some((next, (due, starts)))
         });
-        let renew = async |(namespace, known): Due| {
-            self.renew_one(&namespace, &known).await;
+        let renew = async |(namespace, _): Due| {
+            // Its turn can come minutes later, and another replica may have been first.
+            let known = self.parts.index.last_seen(&namespace);
+            let now = self.parts.clock.moment();
+            if let Some(known) = known.filter(|known| self.is_due(&namespace, known, now)) {
+                self.renew_one(&namespace, &known).await;
+            }
         };
         paced.for_each_concurrent(AT_ONCE, renew).await;
         (shortest_life / LOOKS_PER_LIFE).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
