@@ -30,6 +30,7 @@ mod listener;
 mod manifest;
 mod merging;
 mod messages;
+mod month;
 mod patching;
 mod redaction;
 mod references;

@@ -8,6 +8,7 @@ pub(crate) mod pki;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod review;
+pub(crate) mod seeds;
 pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod volume;
