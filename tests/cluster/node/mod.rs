@@ -15,6 +15,8 @@ mod registry;
 mod rollout;
 mod rotation;
 mod scaled_to_zero;
+mod stream;
+mod upgrade;
 mod workloads;
 
 use std::time::Duration;
