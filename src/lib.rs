@@ -15,7 +15,7 @@
 //! |---|---|---|
 //! | 0 domain | [`image`] [`policy`] [`review`] [`manifest`] [`pull_secret`] | compute: no I/O, no clock, no globals |
 //! | 1 core | [`clock`] [`watch`] [`health`] [`namespace`] [`token`] [`secret`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
-//! | 2a adapters | [`aws`] [`kubernetes`] [`files`] | implement the traits of layer 1, one outside system each |
+//! | 2a adapters | [`aws`] [`kubernetes`] [`files`] [`registry_clients`] | implement the traits of layer 1, one outside system each |
 //! | 2b service | [`admit`] [`server`] | compose 0 and 1, never 2a |
 //! | 3 composition | [`config`] [`commands`] | wire everything; no logic of its own |
 
@@ -33,6 +33,7 @@ pub mod manifest;
 pub mod namespace;
 pub mod policy;
 pub mod pull_secret;
+pub mod registry_clients;
 pub mod review;
 pub mod secret;
 pub mod server;

@@ -27,6 +27,7 @@ mod healing;
 mod image;
 mod limits;
 mod listener;
+mod login;
 mod manifest;
 mod merging;
 mod messages;
