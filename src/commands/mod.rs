@@ -9,6 +9,7 @@ pub mod logging;
 pub mod login;
 mod mint;
 pub mod parse;
+pub mod refresh;
 pub mod serve;
 pub mod token;
 
@@ -44,6 +45,7 @@ enum Command {
     Check(CheckCommand),
     Certs(certs::CertsArgs),
     Login(login::LoginArgs),
+    Refresh(Box<refresh::RefreshArgs>),
     Token(token::TokenArgs),
     /// Reads one JSON string per line and prints what the reference parser makes of it, as one JSON object per line.
     #[command(hide = true)]
@@ -91,6 +93,7 @@ impl Cli {
                 runtime()?.block_on(certs::run(&args, &clock, &mut stdout))?;
             }
             Command::Login(args) => return run(login::run(&args)),
+            Command::Refresh(args) => return run(refresh::run(*args)),
             Command::Token(args) => return run(token::run(&args)),
             Command::Parse => parse::run(io::stdin().lock(), io::stdout().lock())?,
         }
