@@ -1,6 +1,7 @@
 //! What several subjects need: doubles of outside systems that speak their wire protocols.
 
 pub(crate) mod api_server;
+pub(crate) mod credentials;
 pub(crate) mod ecr;
 pub(crate) mod https;
 pub(crate) mod mint;
