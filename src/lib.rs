@@ -14,7 +14,7 @@
 //! | layer | modules | may do |
 //! |---|---|---|
 //! | 0 domain | [`image`] [`policy`] [`review`] [`manifest`] [`pull_secret`] | compute: no I/O, no clock, no globals |
-//! | 1 core | [`clock`] [`watch`] [`health`] [`namespace`] [`token`] [`secret`] [`inventory`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
+//! | 1 core | [`clock`] [`watch`] [`health`] [`namespace`] [`token`] [`secret`] [`event`] [`inventory`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
 //! | 2a adapters | [`aws`] [`kubernetes`] [`files`] [`registry_clients`] | implement the traits of layer 1, one outside system each |
 //! | 2b service | [`admit`] [`refresh`] [`server`] | compose 0 and 1, never 2a |
 //! | 3 composition | [`config`] [`commands`] | wire everything; no logic of its own |
@@ -25,6 +25,7 @@ pub mod certificate;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod event;
 pub mod files;
 pub mod health;
 pub mod image;

@@ -121,6 +121,11 @@ impl SecretWriter {
         self
     }
 
+    /// The Secret's name in every namespace.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
     /// What is known of a namespace's Secret of ours, read from the store when the index is unsure.
     ///
     /// # Errors

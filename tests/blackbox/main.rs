@@ -45,6 +45,7 @@ mod secret_store;
 mod self_managed;
 mod serve;
 mod support;
+mod telling;
 mod tls;
 mod tokens;
 mod watching;

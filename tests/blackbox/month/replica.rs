@@ -8,6 +8,7 @@ use std::time::Duration;
 use ecr_admission::admit::{Admission, Settings, Webhook};
 use ecr_admission::clock::Clock;
 use ecr_admission::commands::assembly::{Assembly, Outside, assemble};
+use ecr_admission::event::NoEvents;
 use ecr_admission::namespace::{Namespace, NamespaceIndex};
 use ecr_admission::policy::Policy;
 use ecr_admission::secret::memory::NamespacePhase;
@@ -161,6 +162,7 @@ impl Replica {
         let outside = Outside {
             store: Arc::clone(&link) as Arc<_>,
             pods: Arc::clone(&link) as Arc<_>,
+            events: Arc::new(NoEvents),
             tokens: link as Arc<_>,
         };
         let settings = Settings {
@@ -172,6 +174,7 @@ impl Replica {
             admission,
             index,
             namespaces,
+            events,
         } = assemble(settings, &clock, outside, &mut Registry::default());
         let (to, from) = unbounded_channel();
         *self.feed.to.lock().unwrap() = Some(to);
@@ -188,6 +191,7 @@ impl Replica {
         let tasks = vec![
             tokio::spawn(watch).abort_handle(),
             tokio::spawn(refresh).abort_handle(),
+            tokio::spawn(async move { events.run().await }).abort_handle(),
         ];
         self.process = Some(Process {
             admission,

@@ -3,6 +3,7 @@
 pub(crate) mod api_server;
 pub(crate) mod credentials;
 pub(crate) mod ecr;
+pub(crate) mod events;
 pub(crate) mod https;
 pub(crate) mod mint;
 pub(crate) mod pki;
