@@ -130,7 +130,9 @@ pub(super) fn credentials(cause: &CredentialsError) -> MintError {
     }
     let said = words(cause);
     let has = |codes: &[&str]| codes.iter().any(|code| said.contains(code));
-    let (kind, advice) = if has(EXPIRED) {
+    let (kind, advice) = if has(&["SSO token"]) {
+        (Kind::ExpiredCredentials, "run `aws sso login` again")
+    } else if has(EXPIRED) {
         let advice = "renew the session or the web identity token";
         (Kind::ExpiredCredentials, advice)
     } else if has(THROTTLED) {

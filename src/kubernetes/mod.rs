@@ -5,6 +5,8 @@
 //! | [`certificate_secret`] | the one Secret of self-managed certificates |
 //! | [`client`] | finds the cluster; one client for requests, one for watches |
 //! | [`secrets`] | [`SecretStore`](crate::secret::SecretStore) over the API, and the metadata watch of the pull Secrets |
+//! | [`inventory`] | namespaces, and the images that Pods and workload templates name, asked once |
+//! | [`events`] | [`EventSink`](crate::event::EventSink): Events about objects that somebody must act on |
 //! | [`namespaces`] | the metadata watch of namespaces |
 //! | [`pods`] | [`PodImages`](crate::secret::PodImages): the images that a namespace's Pods name |
 //! | [`watch`] | list, then watch, forever: what feeds a [`Mirror`](crate::watch::Mirror) |
@@ -13,6 +15,9 @@
 pub mod certificate_secret;
 pub mod client;
 mod errors;
+pub mod events;
+mod forbidden;
+pub mod inventory;
 mod list;
 mod managed_fields;
 pub mod namespaces;
@@ -24,6 +29,8 @@ mod wire;
 
 pub use certificate_secret::{KubeCertificateStore, watch_certificate_secret};
 pub use client::{Cluster, ConnectError, connect};
+pub use events::KubeEvents;
+pub use inventory::KubeInventory;
 pub use namespaces::watch_namespaces;
 pub use pods::KubePodImages;
 pub use secrets::{KubeSecretStore, watch_secrets};

@@ -73,6 +73,35 @@ impl<'a> Namespace<'a> {
         said
     }
 
+    /// The Events with a reason, as kubectl lists them: type, object, message.
+    pub(crate) async fn events(&self, reason: &str) -> Vec<String> {
+        let selector = format!("--field-selector=reason={reason}");
+        let columns = "-o=custom-columns=:.type,:.regarding.kind,:.regarding.name,:.note";
+        let list = [
+            "get",
+            "events.events.k8s.io",
+            &selector,
+            "--no-headers",
+            columns,
+        ];
+        let said = self.kubectl_ok(&list, "").await;
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        said.out.lines().map(words).collect()
+    }
+
+    /// The one Event with a reason, once it is there.
+    pub(crate) async fn event(&self, reason: &str) -> String {
+        eventually("the Event is there", async || {
+            !self.events(reason).await.is_empty()
+        })
+        .await;
+        let events = self.events(reason).await;
+        let [event] = &events[..] else {
+            panic!("{reason}: {events:?}");
+        };
+        event.clone()
+    }
+
     pub(crate) async fn create_pod(&self, name: &str, spec: &Value) -> Answer {
         let pod =
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
