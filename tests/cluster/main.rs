@@ -21,6 +21,7 @@ mod harness;
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod https;
 mod inject_policy;
+mod measured;
 mod node;
 mod outages;
 mod permissions;

@@ -104,6 +104,11 @@ impl ControlPlane {
         }
     }
 
+    /// The API server, which must run.
+    pub(crate) fn api_server(&self) -> &Component {
+        self.api_server.as_ref().unwrap()
+    }
+
     /// Kills the API server.
     pub(crate) fn kill_api_server(&mut self) {
         self.api_server = None;

@@ -1,12 +1,14 @@
 //! A namespace of one test's own.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
-use super::api::{Answer, Api};
+use super::api::{Answer, Api, Refusal};
 use super::control_plane::{ControlPlane, Said};
 use super::eventually;
 
@@ -104,6 +106,20 @@ impl<'a> Namespace<'a> {
         let pod =
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         self.api().create(&self.path("pods"), &pod).await
+    }
+
+    /// Creates a Pod, once, however often a busy API server gives no answer.
+    pub(crate) async fn create_pod_patiently(&self, name: &str, spec: &Value) -> Answer {
+        for tried in 0..60 {
+            match self.create_pod(name, spec).await {
+                Err(Refusal { code: 0, .. }) => sleep(Duration::from_secs(1)).await,
+                Err(Refusal { code: 409, .. }) if tried > 0 => {
+                    return self.api().get(&self.path(&format!("pods/{name}"))).await;
+                }
+                answer => return answer,
+            }
+        }
+        panic!("the API server never said what became of Pod {name}");
     }
 
     /// Creates a Pod with one container and no finalizer, which must be admitted.

@@ -4,6 +4,7 @@
 //! are run one after the other, because some of them restart, or take away, what they share.
 
 mod burst;
+mod front;
 mod installation;
 mod kubelet;
 mod machine;
@@ -15,6 +16,7 @@ mod registry;
 mod rollout;
 mod rotation;
 mod scaled_to_zero;
+mod short_lives;
 mod stream;
 mod upgrade;
 mod workloads;
