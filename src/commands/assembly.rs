@@ -31,6 +31,8 @@ pub struct Assembly {
     pub index: Arc<SecretIndex>,
     /// To be fed by a watch of namespaces.
     pub namespaces: Arc<NamespaceIndex>,
+    /// The tokens of the whole process.
+    pub tokens: TokenCache,
 }
 
 /// Wires the service and registers its metrics.
@@ -55,6 +57,7 @@ pub fn assemble(
         clock.clone(),
         token::Metrics::register(registry),
     );
+    let shared = tokens.clone();
     let parts = Parts {
         clock: clock.clone(),
         index: Arc::clone(&index),
@@ -68,5 +71,6 @@ pub fn assemble(
         admission: Arc::new(Admission::new(settings, parts)),
         index,
         namespaces,
+        tokens: shared,
     }
 }

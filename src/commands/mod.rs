@@ -4,10 +4,13 @@ pub mod assembly;
 mod certificates;
 pub mod certs;
 pub mod check;
+pub mod cleanup;
 pub mod demo;
 pub mod logging;
 pub mod parse;
+mod repositories;
 pub mod serve;
+mod service_accounts;
 
 use std::io;
 use std::path::PathBuf;
@@ -40,6 +43,7 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     Check(CheckCommand),
     Certs(certs::CertsArgs),
+    Cleanup(cleanup::CleanupArgs),
     /// Reads one JSON string per line and prints what the reference parser makes of it, as one JSON object per line.
     #[command(hide = true)]
     Parse,
@@ -84,6 +88,9 @@ impl Cli {
             Command::Certs(args) => {
                 let (clock, mut stdout) = (Clock::system(), io::stdout());
                 runtime()?.block_on(certs::run(&args, &clock, &mut stdout))?;
+            }
+            Command::Cleanup(args) => {
+                return runtime()?.block_on(cleanup::run(&args, &Clock::system()));
             }
             Command::Parse => parse::run(io::stdin().lock(), io::stdout().lock())?,
         }

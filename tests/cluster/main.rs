@@ -29,8 +29,10 @@ mod permissions;
 mod pki;
 mod registration;
 mod replicas;
+mod repositories;
 mod rewriters;
 mod secret;
+mod service_accounts;
 mod store;
 mod verdicts;
 #[path = "../blackbox/support/volume.rs"]

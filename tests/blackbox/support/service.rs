@@ -106,6 +106,7 @@ impl Service {
             admission,
             index,
             namespaces,
+            ..
         } = assemble(settings, clock, outside, ours);
         Self {
             clock: clock.clone(),

@@ -50,21 +50,18 @@ impl Installation {
 
     /// Installs it with these values (`path=value`) beside our own, and none of an earlier time, and waits until it serves.
     pub(crate) async fn upgrade(&self, plane: &ControlPlane, set: &[&str]) {
-        let mut helm =
-            tokio::process::Command::new(Path::new(&from_run("CLUSTER_HELM")).join("helm"));
-        helm.args(["upgrade", "--install", "--create-namespace", NAMESPACE])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/chart"))
-            .args(["--namespace", NAMESPACE, "--values"])
-            .arg(&self.values)
-            .args(set.iter().flat_map(|value| ["--set", value]))
-            .env_clear()
-            .env("HOME", &plane.folder)
-            .env("KUBECONFIG", plane.folder.join("admin.kubeconfig"))
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = helm.output().await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "helm upgrade: {said}");
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/chart");
+        let values = self.values.to_str().unwrap();
+        let upgrade = [
+            "upgrade",
+            "--install",
+            "--create-namespace",
+            NAMESPACE,
+            chart,
+        ];
+        let set_values = set.iter().flat_map(|value| ["--set", value]);
+        let arguments: Vec<&str> = upgrade.into_iter().chain(["--values", values]).collect();
+        helm(plane, arguments.into_iter().chain(set_values)).await;
         self.serves(plane, 2).await;
         let injects = !set.contains(&"injectPolicy.mode=Never");
         let image = format!("--image={INJECTED_BY_POLICY}/probe:v1");
@@ -74,6 +71,11 @@ impl Installation {
             said.ok && said.out.contains(SECRET) == injects
         })
         .await;
+    }
+
+    /// Takes it away, and waits until helm says that it is gone.
+    pub(crate) async fn uninstall(&self, plane: &ControlPlane) {
+        helm(plane, ["uninstall", NAMESPACE]).await;
     }
 
     /// Starts every replica anew, a few at a time, and waits for the last.
@@ -128,6 +130,21 @@ impl Installation {
         }
         counts
     }
+}
+
+/// Runs helm, which must succeed.
+async fn helm<'a>(plane: &ControlPlane, arguments: impl IntoIterator<Item = &'a str>) {
+    let mut helm = tokio::process::Command::new(Path::new(&from_run("CLUSTER_HELM")).join("helm"));
+    helm.args(arguments)
+        .args(["--namespace", NAMESPACE])
+        .env_clear()
+        .env("HOME", &plane.folder)
+        .env("KUBECONFIG", plane.folder.join("admin.kubeconfig"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = helm.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "helm: {said}");
 }
 
 async fn kubectl(plane: &ControlPlane, arguments: &[&str]) {

@@ -15,6 +15,7 @@ mod registry;
 mod rollout;
 mod rotation;
 mod scaled_to_zero;
+mod uninstalling;
 mod workloads;
 
 use std::time::Duration;

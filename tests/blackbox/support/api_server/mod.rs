@@ -262,7 +262,7 @@ impl ApiServer {
 
     /// Deletes a namespace and all that is in it.
     pub(crate) fn remove_namespace(&self, name: &str) {
-        for resource in [Resource::Secrets, Resource::Pods] {
+        for resource in [Resource::Secrets, Resource::Pods, Resource::ServiceAccounts] {
             let inside: Vec<String> = self
                 .shared
                 .objects()

@@ -16,15 +16,17 @@ pub(crate) enum Resource {
     Secrets,
     Namespaces,
     Pods,
+    ServiceAccounts,
     MutatingWebhookConfigurations,
     ValidatingWebhookConfigurations,
 }
 
 impl Resource {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Secrets,
         Self::Namespaces,
         Self::Pods,
+        Self::ServiceAccounts,
         Self::MutatingWebhookConfigurations,
         Self::ValidatingWebhookConfigurations,
     ];
@@ -40,18 +42,19 @@ impl Resource {
             Self::Secrets => "secrets",
             Self::Namespaces => "namespaces",
             Self::Pods => "pods",
+            Self::ServiceAccounts => "serviceaccounts",
             Self::MutatingWebhookConfigurations => "mutatingwebhookconfigurations",
             Self::ValidatingWebhookConfigurations => "validatingwebhookconfigurations",
         }
     }
 
     pub(crate) fn is_namespaced(self) -> bool {
-        matches!(self, Self::Secrets | Self::Pods)
+        matches!(self, Self::Secrets | Self::Pods | Self::ServiceAccounts)
     }
 
     pub(crate) fn api_version(self) -> &'static str {
         match self {
-            Self::Secrets | Self::Namespaces | Self::Pods => "v1",
+            Self::Secrets | Self::Namespaces | Self::Pods | Self::ServiceAccounts => "v1",
             Self::MutatingWebhookConfigurations | Self::ValidatingWebhookConfigurations => {
                 "admissionregistration.k8s.io/v1"
             }
@@ -63,6 +66,7 @@ impl Resource {
             Self::Secrets => "Secret",
             Self::Namespaces => "Namespace",
             Self::Pods => "Pod",
+            Self::ServiceAccounts => "ServiceAccount",
             Self::MutatingWebhookConfigurations => "MutatingWebhookConfiguration",
             Self::ValidatingWebhookConfigurations => "ValidatingWebhookConfiguration",
         }
