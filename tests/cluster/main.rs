@@ -33,8 +33,10 @@ mod pki;
 mod proxy;
 mod registration;
 mod replicas;
+mod repositories;
 mod rewriters;
 mod secret;
+mod service_accounts;
 mod store;
 mod verdicts;
 #[path = "../blackbox/support/volume.rs"]

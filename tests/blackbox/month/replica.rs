@@ -175,6 +175,7 @@ impl Replica {
             index,
             namespaces,
             events,
+            tokens: _,
         } = assemble(settings, &clock, outside, &mut Registry::default());
         let (to, from) = unbounded_channel();
         *self.feed.to.lock().unwrap() = Some(to);

@@ -112,6 +112,7 @@ impl Service {
             index,
             namespaces,
             events,
+            tokens: _,
         } = assemble(settings, clock, outside, ours);
         tokio::spawn(async move { events.run().await });
         Self {

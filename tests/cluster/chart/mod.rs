@@ -2,9 +2,11 @@
 
 mod identities;
 mod installing;
+mod modes;
 mod oci;
 mod options;
 mod rendering;
+mod uninstalling;
 mod values;
 
 use serde_json::Value;

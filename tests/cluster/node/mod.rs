@@ -19,6 +19,7 @@ mod rotation;
 mod scaled_to_zero;
 mod short_lives;
 mod stream;
+mod uninstalling;
 mod upgrade;
 mod workloads;
 
