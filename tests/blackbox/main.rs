@@ -31,6 +31,8 @@ mod manifest;
 mod merging;
 mod messages;
 mod patching;
+mod pinning;
+mod reconciling;
 mod redaction;
 mod references;
 mod refreshing;

@@ -24,9 +24,11 @@ mod inject_policy;
 mod node;
 mod outages;
 mod permissions;
+mod pins;
 #[path = "../blackbox/support/pki.rs"]
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod pki;
+mod reconciliation;
 mod registration;
 mod replicas;
 mod rewriters;
