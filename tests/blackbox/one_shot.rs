@@ -10,7 +10,7 @@ use ecr_admission::policy::Policy;
 use ecr_admission::refresh::{Outcome, Parts, Refresh, Scope, Verdict, Wish};
 use ecr_admission::secret::memory::{MemorySecretStore, NamespacePhase};
 use ecr_admission::secret::{
-    Metrics, PodImages, SecretIndex, SecretStore, SecretWriter, StoreError, StoreErrorKind,
+    Metrics, PodImages, PodPage, SecretIndex, SecretStore, SecretWriter, StoreError, StoreErrorKind,
 };
 use ecr_admission::token::{self, MintErrorKind, TokenCache};
 use futures_util::future::{BoxFuture, ready};
@@ -58,6 +58,14 @@ struct NoPods;
 impl PodImages for NoPods {
     fn images<'a>(&'a self, _namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn page<'a>(
+        &'a self,
+        _namespace: Option<&'a str>,
+        _next: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PodPage, StoreError>> {
+        Box::pin(ready(Ok(PodPage::default())))
     }
 }
 
