@@ -16,7 +16,8 @@ async fn render(set: &[&str]) -> Vec<Value> {
 /// The uninstall's objects.
 async fn hooks(set: &[&str]) -> Vec<Value> {
     let set: Vec<&str> = set.iter().flat_map(|value| ["--set-json", value]).collect();
-    let arguments = [&["--kube-version", &version()], &set[..]].concat();
+    let version = version();
+    let arguments = [&["--kube-version", &version], &set[..]].concat();
     let said = Helm::Four
         .chart(&["template", "ecr-admission"], &arguments)
         .await;
