@@ -22,7 +22,8 @@ use crate::clock::Clock;
 use crate::config::{self, Config, ServeSettings};
 use crate::health::{Condition, Gate, Health};
 use crate::kubernetes::{
-    self, Cluster, KubePodImages, KubeSecretStore, Pace, Watch, watch_namespaces, watch_secrets,
+    self, Cluster, KubeEvents, KubePodImages, KubeSecretStore, Pace, Watch, watch_namespaces,
+    watch_secrets,
 };
 use crate::server::admin::router as admin_router;
 use crate::server::body::{BodyLimits, BodyReader};
@@ -138,9 +139,13 @@ impl Server {
         let source = Arc::new(EcrTokenSource::load(&aws, &clock).await?);
 
         let store = KubeSecretStore::new(cluster.requests.clone(), &config.secret_name);
+        // In a Pod, its name.
+        let instance = variable("HOSTNAME").unwrap_or_default();
+        let events = KubeEvents::new(cluster.requests.clone(), &instance, clock.clone());
         let outside = Outside {
             store: Arc::new(store),
             pods: Arc::new(KubePodImages::new(cluster.requests.clone())),
+            events: Arc::new(events),
             tokens: Arc::clone(&source) as Arc<_>,
         };
         let assembly = assemble(admit_settings(&config, &cluster), &clock, outside, ours);
@@ -274,6 +279,11 @@ impl Server {
         supervisor.spawn("refresh", move || {
             let admission = Arc::clone(&admission);
             async move { admission.keep_fresh().await }
+        });
+        let events = Arc::clone(&self.assembly.events);
+        supervisor.spawn("events", move || {
+            let events = Arc::clone(&events);
+            async move { events.run().await }
         });
         // Credentials may come from the network; the first admission should not be the one that waits for them.
         let source = Arc::clone(&self.source);

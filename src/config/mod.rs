@@ -76,16 +76,8 @@ impl Config {
     pub fn new(mut settings: ServeSettings) -> Result<Self, ConfigError> {
         let certificate = CertificateConfig::new(&mut settings)?;
         let service_accounts = ServiceAccountConfig::new(&mut settings)?;
-        let secret_name = settings
-            .secret_name
-            .unwrap_or_else(|| DEFAULT_SECRET_NAME.to_owned());
-        if !is_subdomain(&secret_name) {
-            return Err(ConfigError(format!(
-                "secret-name {secret_name:?} cannot name a Secret: use lower-case letters, digits, - and . only"
-            )));
-        }
-        let mut excluded = settings::set(settings.excluded_namespaces).unwrap_or_default();
-        excluded.insert(ALWAYS_EXCLUDED.to_owned());
+        let secret_name = secret_name(settings.secret_name)?;
+        let mut excluded = excluded_namespaces(settings.excluded_namespaces);
         excluded.extend(settings.namespace.clone());
         Ok(Self {
             listen: settings.listen.unwrap_or(any_address(8443)),
@@ -113,6 +105,27 @@ impl Config {
             policy: policy(settings.policy)?,
         })
     }
+}
+
+/// Checks the name of the pull Secret, or takes the usual one.
+///
+/// # Errors
+/// [`ConfigError`] when no Secret can have this name.
+pub fn secret_name(given: Option<String>) -> Result<String, ConfigError> {
+    let name = given.unwrap_or_else(|| DEFAULT_SECRET_NAME.to_owned());
+    if is_subdomain(&name) {
+        return Ok(name);
+    }
+    Err(ConfigError(format!(
+        "secret-name {name:?} cannot name a Secret: use lower-case letters, digits, - and . only"
+    )))
+}
+
+/// The namespaces that are left alone: those given, and kube-system always.
+pub fn excluded_namespaces(given: Option<Vec<String>>) -> HashSet<String> {
+    let mut excluded = settings::set(given).unwrap_or_default();
+    excluded.insert(ALWAYS_EXCLUDED.to_owned());
+    excluded
 }
 
 fn argocd_namespaces(given: Option<Vec<String>>) -> Result<Vec<String>, ConfigError> {

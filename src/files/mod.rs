@@ -1,5 +1,7 @@
-//! What is read from disk, always by contents.
+//! What is read from disk, always by contents, and how files are replaced.
 
+pub mod atomic;
 pub mod certificates;
 
+pub use atomic::write_atomically;
 pub use certificates::{AuthorityFile, CertificateFiles};

@@ -21,12 +21,16 @@ mod harness;
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod https;
 mod inject_policy;
+mod measured;
 mod node;
+mod one_shot;
 mod outages;
 mod permissions;
 #[path = "../blackbox/support/pki.rs"]
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod pki;
+#[path = "../blackbox/support/proxy.rs"]
+mod proxy;
 mod registration;
 mod replicas;
 mod repositories;

@@ -2,6 +2,7 @@
 
 mod chain;
 mod failures;
+mod identities;
 mod network;
 
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,9 @@
 //! The Helm chart and the plain manifests: what they are rendered to, and that a real API server takes it.
 
+mod identities;
 mod installing;
 mod modes;
+mod oci;
 mod options;
 mod rendering;
 mod uninstalling;

@@ -36,7 +36,15 @@ impl Call {
                 (*resource, None, Some(*name))
             }
             ["api", "v1", "namespaces", name] => ("namespaces", None, Some(*name)),
-            ["api", "v1", "namespaces", namespace, resource] => (*resource, Some(*namespace), None),
+            ["api", "v1", "namespaces", namespace, resource]
+            | [
+                "apis",
+                "events.k8s.io",
+                "v1",
+                "namespaces",
+                namespace,
+                resource,
+            ] => (*resource, Some(*namespace), None),
             ["api", "v1", "namespaces", namespace, resource, name] => {
                 (*resource, Some(*namespace), Some(*name))
             }
