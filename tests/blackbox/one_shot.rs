@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ecr_admission::clock::Clock;
 use ecr_admission::inventory::{Found, Inventory};
+use ecr_admission::namespace::Pins;
 use ecr_admission::policy::Policy;
 use ecr_admission::refresh::{Outcome, Parts, Refresh, Scope, Verdict, Wish};
 use ecr_admission::secret::memory::{MemorySecretStore, NamespacePhase};
@@ -180,7 +181,7 @@ async fn every_run_renews_what_it_finds_with_one_mint_a_region_and_keeps_what_ot
 async fn what_a_namespaces_annotation_pods_and_templates_name_is_found() {
     let cluster = Cluster::new();
     let pinned = Found {
-        registries: Some(format!("{ELSEWHERE}, nonsense")),
+        registries: Pins::of(&format!("{ELSEWHERE}, nonsense")),
         ..namespace("a")
     };
     let here = Here {
