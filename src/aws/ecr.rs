@@ -45,6 +45,8 @@ pub struct EcrTokenSource {
     clock: Clock,
     life: TokenLife,
     mint_timeout: Duration,
+    /// The role that a web identity assumes, for messages.
+    role: Option<String>,
     /// Regions that were warned about, so that each is only once.
     doubted: Mutex<HashSet<Arc<str>>>,
 }
@@ -87,6 +89,7 @@ impl EcrTokenSource {
             clock: clock.clone(),
             life: settings.token_life,
             mint_timeout: settings.mint_timeout,
+            role: settings.role.clone(),
             doubted: Mutex::default(),
         }
     }
@@ -96,14 +99,16 @@ impl EcrTokenSource {
     pub async fn warm_up(&self) -> Result<(), MintError> {
         match self.credentials.get().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(failure::credentials(&error)),
+            Err(error) => Err(failure::credentials(&error, self.role.as_deref())),
         }
     }
 
     async fn mint_with_base_credentials(&self, key: &TokenKey) -> Result<Token, MintError> {
         let deadline = self.clock.monotonic() + self.mint_timeout;
         let credentials = match tokio::time::timeout_at(deadline, self.credentials.get()).await {
-            Ok(loaded) => loaded.map_err(|error| failure::credentials(&error))?,
+            Ok(loaded) => {
+                loaded.map_err(|error| failure::credentials(&error, self.role.as_deref()))?
+            }
             Err(_) => return Err(failure::slow_credentials(self.mint_timeout)),
         };
         let date = DateHeader::default();

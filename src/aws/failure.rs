@@ -109,15 +109,15 @@ pub(super) fn malformed(malformed: Malformed, place: &Place<'_>) -> MintError {
     )
 }
 
-/// Why a provider of credentials gave none.
-pub(super) fn credentials(cause: &CredentialsError) -> MintError {
+/// Why a provider of credentials gave none; `role` is what a web identity was to assume, if it was.
+pub(super) fn credentials(cause: &CredentialsError, role: Option<&str>) -> MintError {
     match cause {
         CredentialsError::CredentialsNotLoaded(_) => {
             return error(
                 Kind::NoCredentials,
                 "no AWS credentials were found in the environment, a profile, a web identity token (IRSA), a \
-                 container endpoint (EKS Pod Identity) or instance metadata: give this workload an IAM role, or \
-                 mount credentials",
+                 container endpoint (EKS Pod Identity) or instance metadata: give this workload an IAM role, mount \
+                 credentials, or name a profile that exists (AWS_PROFILE)",
             );
         }
         CredentialsError::ProviderTimedOut(timeout) => {
@@ -141,8 +141,7 @@ pub(super) fn credentials(cause: &CredentialsError) -> MintError {
             "AWS asks to slow down; this heals by itself",
         )
     } else if has(DENIED) || has(&["InvalidIdentityToken"]) {
-        let advice = "check the role's trust policy, which must let this workload assume it";
-        (Kind::Denied, advice)
+        return refused_role(role, &said);
     } else if has(&["timeout", "timed out"]) {
         (Kind::TimedOut, "check the way to what gives them")
     } else {
@@ -152,6 +151,19 @@ pub(super) fn credentials(cause: &CredentialsError) -> MintError {
     error(
         kind,
         format!("AWS credentials could not be loaded: {advice} ({said})"),
+    )
+}
+
+/// STS does not say which role it was.
+fn refused_role(role: Option<&str>, said: &str) -> MintError {
+    let role = role.map_or_else(|| "the role".to_owned(), quote);
+    let said = quote(said);
+    error(
+        Kind::Denied,
+        format!(
+            "AWS credentials could not be loaded: check the trust policy of {role}, which must let this workload \
+             assume it ({said})"
+        ),
     )
 }
 

@@ -36,6 +36,8 @@ pub struct Assembly {
     pub namespaces: Arc<NamespaceIndex>,
     /// To be run.
     pub events: Arc<Events>,
+    /// The tokens of the whole process.
+    pub tokens: TokenCache,
 }
 
 /// Wires the service and registers its metrics.
@@ -62,6 +64,7 @@ pub fn assemble(
     );
     let events = event::Metrics::register(registry);
     let events = Arc::new(Events::new(outside.events, clock.clone(), events));
+    let shared = tokens.clone();
     let parts = Parts {
         clock: clock.clone(),
         index: Arc::clone(&index),
@@ -77,5 +80,6 @@ pub fn assemble(
         index,
         namespaces,
         events,
+        tokens: shared,
     }
 }

@@ -4,13 +4,16 @@ pub mod assembly;
 mod certificates;
 pub mod certs;
 pub mod check;
+pub mod cleanup;
 pub mod demo;
 pub mod logging;
 pub mod login;
 mod mint;
 pub mod parse;
 pub mod refresh;
+mod repositories;
 pub mod serve;
+mod service_accounts;
 pub mod token;
 
 use std::io;
@@ -44,6 +47,7 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     Check(CheckCommand),
     Certs(certs::CertsArgs),
+    Cleanup(cleanup::CleanupArgs),
     Login(login::LoginArgs),
     Refresh(Box<refresh::RefreshArgs>),
     Token(token::TokenArgs),
@@ -91,6 +95,9 @@ impl Cli {
             Command::Certs(args) => {
                 let (clock, mut stdout) = (Clock::system(), io::stdout());
                 runtime()?.block_on(certs::run(&args, &clock, &mut stdout))?;
+            }
+            Command::Cleanup(args) => {
+                return runtime()?.block_on(cleanup::run(&args, &Clock::system()));
             }
             Command::Login(args) => return run(login::run(&args)),
             Command::Refresh(args) => return run(refresh::run(*args)),

@@ -1,5 +1,6 @@
 //! `ecr-admission serve`: the real server, wired.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use tokio::net::TcpListener;
 use super::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
 use super::certificates::Certificates;
 use super::logging;
+use super::repositories::Repositories;
+use super::service_accounts::ServiceAccounts;
 use crate::admit::{self, Admission};
 use crate::aws::{AwsSettings, EcrTokenSource};
 use crate::clock::Clock;
@@ -113,6 +116,8 @@ struct Server {
     source: Arc<EcrTokenSource>,
     assembly: Assembly,
     certificates: Certificates,
+    service_accounts: Option<ServiceAccounts>,
+    repositories: Option<Repositories>,
     webhooks: TcpListener,
     admin: TcpListener,
 }
@@ -144,6 +149,11 @@ impl Server {
             tokens: Arc::clone(&source) as Arc<_>,
         };
         let assembly = assemble(admit_settings(&config, &cluster), &clock, outside, ours);
+        let namespaces = &assembly.namespaces;
+        let service_accounts =
+            ServiceAccounts::build(&config, &cluster, namespaces, &clock, &health, ours);
+        let tokens = &assembly.tokens;
+        let repositories = Repositories::build(&config, &cluster, tokens, &clock, &health);
         Ok(Self {
             config,
             clock,
@@ -154,6 +164,8 @@ impl Server {
             source,
             assembly,
             certificates,
+            service_accounts,
+            repositories,
             webhooks,
             admin,
         })
@@ -168,6 +180,12 @@ impl Server {
         let (listen, admin) = (self.webhooks.local_addr()?, self.admin.local_addr()?);
         let tls = self.certificates.server_config(&self.clock)?;
         self.certificates.spawn(&mut supervisor, &self.health);
+        if let Some(service_accounts) = self.service_accounts {
+            service_accounts.spawn(&mut supervisor, &self.health);
+        }
+        if let Some(repositories) = self.repositories {
+            repositories.spawn(&mut supervisor, &self.health);
+        }
         let mut options = Options::new(
             "webhook",
             &shutdown,
@@ -262,6 +280,11 @@ impl Server {
             let admission = Arc::clone(&admission);
             async move { admission.keep_fresh().await }
         });
+        let admission = Arc::clone(&self.assembly.admission);
+        supervisor.spawn("reconcile", move || {
+            let admission = Arc::clone(&admission);
+            async move { admission.reconcile().await }
+        });
         let events = Arc::clone(&self.assembly.events);
         supervisor.spawn("events", move || {
             let events = Arc::clone(&events);
@@ -283,15 +306,19 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 fn admit_settings(config: &Config, cluster: &Cluster) -> admit::Settings {
-    let mut excluded_namespaces = config.excluded_namespaces.clone();
-    if config.namespace.is_none() {
-        excluded_namespaces.extend(cluster.own_namespace.clone());
-    }
     admit::Settings {
         secret: config.secret_name.clone(),
-        excluded_namespaces,
+        excluded_namespaces: excluded_namespaces(config, cluster),
         policy: config.policy.clone(),
     }
+}
+
+pub(super) fn excluded_namespaces(config: &Config, cluster: &Cluster) -> HashSet<String> {
+    let mut excluded = config.excluded_namespaces.clone();
+    if config.namespace.is_none() {
+        excluded.extend(cluster.own_namespace.clone());
+    }
+    excluded
 }
 
 /// Runs a watch, and tells of its state. Without it synced once, the process is unready if there is a gate.

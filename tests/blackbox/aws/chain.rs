@@ -159,7 +159,7 @@ async fn a_role_that_cannot_be_assumed_is_told_from_missing_credentials() {
             &ecr.url,
             jwt,
             Some(("AccessDenied", refused)),
-            "denied AWS credentials could not be loaded: check the role's trust",
+            "denied AWS credentials could not be loaded: check the trust policy of arn:aws:iam::123456789012:role/puller, which",
         ),
         (
             &ecr.url,

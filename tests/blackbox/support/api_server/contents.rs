@@ -40,7 +40,12 @@ impl ApiServer {
 
     /// Deletes a namespace and all that is in it.
     pub(crate) fn remove_namespace(&self, name: &str) {
-        for resource in [Resource::Secrets, Resource::Pods, Resource::Events] {
+        for resource in [
+            Resource::Secrets,
+            Resource::Pods,
+            Resource::Events,
+            Resource::ServiceAccounts,
+        ] {
             let inside: Vec<String> = self
                 .shared
                 .objects()

@@ -16,16 +16,18 @@ pub(crate) enum Resource {
     Namespaces,
     Pods,
     Events,
+    ServiceAccounts,
     MutatingWebhookConfigurations,
     ValidatingWebhookConfigurations,
 }
 
 impl Resource {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Secrets,
         Self::Namespaces,
         Self::Pods,
         Self::Events,
+        Self::ServiceAccounts,
         Self::MutatingWebhookConfigurations,
         Self::ValidatingWebhookConfigurations,
     ];
@@ -42,18 +44,22 @@ impl Resource {
             Self::Namespaces => "namespaces",
             Self::Pods => "pods",
             Self::Events => "events",
+            Self::ServiceAccounts => "serviceaccounts",
             Self::MutatingWebhookConfigurations => "mutatingwebhookconfigurations",
             Self::ValidatingWebhookConfigurations => "validatingwebhookconfigurations",
         }
     }
 
     pub(crate) fn is_namespaced(self) -> bool {
-        matches!(self, Self::Secrets | Self::Pods | Self::Events)
+        matches!(
+            self,
+            Self::Secrets | Self::Pods | Self::Events | Self::ServiceAccounts
+        )
     }
 
     pub(crate) fn api_version(self) -> &'static str {
         match self {
-            Self::Secrets | Self::Namespaces | Self::Pods => "v1",
+            Self::Secrets | Self::Namespaces | Self::Pods | Self::ServiceAccounts => "v1",
             Self::Events => "events.k8s.io/v1",
             Self::MutatingWebhookConfigurations | Self::ValidatingWebhookConfigurations => {
                 "admissionregistration.k8s.io/v1"
@@ -67,6 +73,7 @@ impl Resource {
             Self::Namespaces => "Namespace",
             Self::Pods => "Pod",
             Self::Events => "Event",
+            Self::ServiceAccounts => "ServiceAccount",
             Self::MutatingWebhookConfigurations => "MutatingWebhookConfiguration",
             Self::ValidatingWebhookConfigurations => "ValidatingWebhookConfiguration",
         }
