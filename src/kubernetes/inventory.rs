@@ -14,15 +14,15 @@ use super::list::page;
 use super::pods::{KubePodImages, PodSpec};
 use super::wire::{ObjectMeta, PartialObject};
 use crate::inventory::{Found, Inventory};
-use crate::namespace::{INJECT_ANNOTATION, Pins, REGISTRIES_ANNOTATION, is_valid_name};
+use crate::namespace::{
+    ADMISSION_LABEL, INJECT_ANNOTATION, Label, Pins, REGISTRIES_ANNOTATION, is_valid_name,
+};
 use crate::secret::{PodImages, StoreError, StoreErrorKind};
 
 /// Objects a page.
 const PAGE: u32 = 500;
 /// For one kind of object, all pages together.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
-/// The label by which the registration of the webhooks leaves namespaces out.
-const ADMISSION_LABEL: &str = "ecr-admission.dev/admission";
 
 /// The kinds that make Pods, by where the API lists them and what people call them.
 const WORKLOADS: [(&str, &str, &str); 6] = [
@@ -155,7 +155,7 @@ fn found(metadata: &ObjectMeta) -> Found {
         Some("it is being deleted")
     } else if metadata.annotation(INJECT_ANNOTATION) == Some("false") {
         Some("its annotation ecr-admission.dev/inject is \"false\"")
-    } else if metadata.label(ADMISSION_LABEL) == Some("disabled") {
+    } else if Label::of(metadata.label(ADMISSION_LABEL)) == Label::Disabled {
         Some("its label ecr-admission.dev/admission is \"disabled\"")
     } else {
         None
