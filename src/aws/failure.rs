@@ -153,6 +153,12 @@ pub(super) fn credentials(cause: &CredentialsError) -> MintError {
     )
 }
 
+/// Why a role could not be assumed.
+pub(super) fn role(cause: &CredentialsError, arn: &str) -> MintError {
+    let MintError { kind, message } = credentials(cause);
+    error(kind, format!("role {arn}: {message}"))
+}
+
 /// Whether the credentials themselves are what AWS refused, so that others should be loaded.
 pub(super) fn blames_credentials(cause: &CallError) -> bool {
     let code = cause.code().unwrap_or_default();

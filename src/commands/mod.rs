@@ -4,9 +4,11 @@ pub mod assembly;
 mod certificates;
 pub mod certs;
 pub mod check;
+pub mod crd;
 pub mod demo;
 pub mod logging;
 pub mod parse;
+pub mod policies;
 pub mod serve;
 
 use std::io;
@@ -40,6 +42,7 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     Check(CheckCommand),
     Certs(certs::CertsArgs),
+    Crd(crd::CrdArgs),
     /// Reads one JSON string per line and prints what the reference parser makes of it, as one JSON object per line.
     #[command(hide = true)]
     Parse,
@@ -66,6 +69,9 @@ struct CheckCommand {
 
     #[command(flatten)]
     policy: PolicySettings,
+
+    #[command(flatten)]
+    policies: policies::PolicyArgs,
 }
 
 impl Cli {
@@ -85,6 +91,7 @@ impl Cli {
                 let (clock, mut stdout) = (Clock::system(), io::stdout());
                 runtime()?.block_on(certs::run(&args, &clock, &mut stdout))?;
             }
+            Command::Crd(args) => crd::run(&args, &mut io::stdout())?,
             Command::Parse => parse::run(io::stdin().lock(), io::stdout().lock())?,
         }
         Ok(ExitCode::SUCCESS)
@@ -95,11 +102,12 @@ impl CheckCommand {
     fn run(self) -> anyhow::Result<ExitCode> {
         let file = self.config.as_deref().map(config::read_file).transpose()?;
         let file = file.unwrap_or_default().policy;
-        let policy = config::policy(self.policy.or(file))?;
+        let base = config::policy(self.policy.or(file))?;
+        let policies = self.policies.read(base)?;
         let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
         match check::run(
             &self.check,
-            &policy,
+            &policies,
             &mut stdin,
             &mut stdout,
             &mut io::stderr(),

@@ -31,6 +31,7 @@ mod manifest;
 mod merging;
 mod messages;
 mod patching;
+mod policies;
 mod redaction;
 mod references;
 mod refreshing;

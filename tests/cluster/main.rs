@@ -27,6 +27,7 @@ mod permissions;
 #[path = "../blackbox/support/pki.rs"]
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod pki;
+mod policies;
 mod registration;
 mod replicas;
 mod rewriters;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ecr_admission::aws::{AwsSettings, EcrTokenSource};
 use ecr_admission::clock::Clock;
+use ecr_admission::policy::spec::Role;
+use ecr_admission::policy::{Identity, RoleIdentity};
 use ecr_admission::token::TokenSource;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -18,6 +20,8 @@ use crate::support::proxy::ConnectProxy;
 
 /// Tells the child that it is one, and the region to mint in.
 const REGION: &str = "ECR_ADMISSION_TEST_REGION";
+/// The role that it assumes, as a policy names it, in JSON.
+pub(super) const ROLE: &str = "ECR_ADMISSION_TEST_ROLE";
 
 /// The child: mints with nothing but its environment, and says on one line what came of it.
 #[tokio::test]
@@ -31,14 +35,26 @@ async fn child() {
         .await
         .unwrap();
     let warm = source.warm_up().await.is_ok();
-    match source.mint(&key(&region)).await {
-        Ok(token) => println!("\nRESULT warm={warm} {}", token.password()),
+    let mut key = key(&region);
+    if let Ok(role) = std::env::var(ROLE) {
+        let role: Role = serde_json::from_str(&role).unwrap();
+        key.identity = Identity::Role(RoleIdentity::new(&role));
+    }
+    match source.mint(&key).await {
+        Ok(token) => {
+            let life = token.expires_at.duration_since(token.issued_at);
+            println!(
+                "\nRESULT warm={warm} {} for {} h",
+                token.password(),
+                (life.as_mins() + 1) / 60
+            );
+        }
         Err(error) => println!("\nRESULT warm={warm} {} {error}", error.kind.label()),
     }
 }
 
 /// Runs the child with these variables (and no other, but for those of the first lines) and gives its line.
-async fn in_child(variables: &[(&str, &str)]) -> String {
+pub(super) async fn in_child(variables: &[(&str, &str)]) -> String {
     let home = tempfile::tempdir().unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "aws::chain::child", "--ignored", "--nocapture"])
@@ -58,7 +74,7 @@ async fn in_child(variables: &[(&str, &str)]) -> String {
         .to_owned()
 }
 
-const MINTED: &str = "warm=true password-of-eu-west-1";
+const MINTED: &str = "warm=true password-of-eu-west-1 for 12 h";
 
 #[tokio::test]
 async fn keys_in_the_environment_need_no_region_and_no_trusted_certificates() {

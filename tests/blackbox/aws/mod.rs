@@ -3,6 +3,7 @@
 mod chain;
 mod failures;
 mod network;
+mod roles;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
