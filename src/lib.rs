@@ -14,27 +14,34 @@
 //! | layer | modules | may do |
 //! |---|---|---|
 //! | 0 domain | [`image`] [`policy`] [`review`] [`manifest`] [`pull_secret`] | compute: no I/O, no clock, no globals |
-//! | 1 core | [`clock`] [`watch`] [`health`] [`namespace`] [`token`] [`secret`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
-//! | 2a adapters | [`aws`] [`kubernetes`] [`files`] | implement the traits of layer 1, one outside system each |
-//! | 2b service | [`admit`] [`server`] | compose 0 and 1, never 2a |
+//! | 1 core | [`clock`] [`watch`] [`health`] [`namespace`] [`token`] [`secret`] [`event`] [`inventory`] [`service_account`] [`repository`] [`cleanup`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
+//! | 2a adapters | [`aws`] [`kubernetes`] [`files`] [`registry_clients`] | implement the traits of layer 1, one outside system each |
+//! | 2b service | [`admit`] [`refresh`] [`server`] | compose 0 and 1, never 2a |
 //! | 3 composition | [`config`] [`commands`] | wire everything; no logic of its own |
 
 pub mod admit;
 pub mod aws;
 pub mod certificate;
+pub mod cleanup;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod event;
 pub mod files;
 pub mod health;
 pub mod image;
+pub mod inventory;
 pub mod kubernetes;
 pub mod manifest;
 pub mod namespace;
 pub mod policy;
 pub mod pull_secret;
+pub mod refresh;
+pub mod registry_clients;
+pub mod repository;
 pub mod review;
 pub mod secret;
 pub mod server;
+pub mod service_account;
 pub mod token;
 pub mod watch;

@@ -3,10 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
+use serde::Deserialize;
+
 use crate::watch::Mirror;
 
 /// The annotation (on a Pod or a namespace) that switches injection off when its value is `false`.
 pub const INJECT_ANNOTATION: &str = "ecr-admission.dev/inject";
+
+/// The label of a namespace that takes it in or out, as the registration of the webhooks selects by it.
+pub const ADMISSION_LABEL: &str = "ecr-admission.dev/admission";
 
 /// Whether a namespace can have this name (an RFC 1123 label). An AdmissionReview that did not come from the API server
 /// can name anything, and a name becomes part of a URL.
@@ -19,6 +24,18 @@ pub fn is_valid_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
+/// Whether a Secret or a ServiceAccount can have this name (an RFC 1123 subdomain, apimachinery/pkg/util/validation).
+pub fn is_subdomain(name: &str) -> bool {
+    let label = |label: &str| {
+        let ends = |byte: Option<u8>| {
+            byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        };
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        ends(label.bytes().next()) && ends(label.bytes().last()) && label.bytes().all(inner)
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
 /// What a metadata-only watch shows of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Namespace {
@@ -26,6 +43,42 @@ pub struct Namespace {
     pub inject: bool,
     /// Whether it has a deletionTimestamp: nothing can be created in it any more.
     pub terminating: bool,
+    /// What [`ADMISSION_LABEL`] says.
+    pub label: Label,
+}
+
+/// The value of [`ADMISSION_LABEL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Label {
+    /// Nothing that counts.
+    #[default]
+    Unset,
+    /// `enabled`
+    Enabled,
+    /// `disabled`
+    Disabled,
+}
+
+impl Label {
+    /// What a value says.
+    pub fn of(value: Option<&str>) -> Self {
+        match value {
+            Some("enabled") => Self::Enabled,
+            Some("disabled") => Self::Disabled,
+            _ => Self::Unset,
+        }
+    }
+}
+
+/// Which namespaces are selected, by [`ADMISSION_LABEL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum NamespaceMode {
+    /// All but those that say `disabled`.
+    #[default]
+    OptOut,
+    /// Those that say `enabled`.
+    OptIn,
 }
 
 impl Default for Namespace {
@@ -33,6 +86,7 @@ impl Default for Namespace {
         Self {
             inject: true,
             terminating: false,
+            label: Label::Unset,
         }
     }
 }
@@ -114,7 +168,7 @@ mod tests {
         let index = NamespaceIndex::default();
         let out = Namespace {
             inject: false,
-            terminating: false,
+            ..Namespace::default()
         };
         for name in ["a", "b", "c"] {
             index.apply(name, out);

@@ -8,6 +8,7 @@ use ecr_admission::admit::{self, Admission, Webhook};
 use ecr_admission::clock::{Clock, add};
 use ecr_admission::commands::assembly::{Assembly, Outside, assemble};
 use ecr_admission::config::DEFAULT_SECRET_NAME;
+use ecr_admission::event::NoEvents;
 use ecr_admission::policy::Policy;
 use ecr_admission::secret::memory::MemorySecretStore;
 use ecr_admission::secret::{PodImages, SecretStore, StoreError};
@@ -35,6 +36,7 @@ impl Service {
         let outside = Outside {
             store: Arc::clone(&store) as Arc<dyn SecretStore>,
             pods: Arc::new(NoPods),
+            events: Arc::new(NoEvents),
             tokens: Arc::new(Tokens(clock.clone())),
         };
         let settings = admit::Settings {

@@ -13,7 +13,9 @@ use super::judge::NeedRef;
 use super::metrics::Metrics;
 use super::need::Need;
 use super::new_entries::{Limit, NewEntries};
+use super::notice;
 use crate::clock::Clock;
+use crate::event::Events;
 use crate::pull_secret::Freshness;
 use crate::secret::{Known, Put, SecretWriter, WriteError};
 use crate::token::{MintError, Token, TokenCache, Urgency};
@@ -39,10 +41,20 @@ pub(super) enum Purpose {
 #[derive(Clone)]
 pub(super) struct Ensurer(Arc<Inner>);
 
+/// What an [`Ensurer`] works with.
+pub(super) struct EnsureParts {
+    pub(super) writer: SecretWriter,
+    pub(super) tokens: TokenCache,
+    pub(super) clock: Clock,
+    pub(super) events: Arc<Events>,
+    pub(super) metrics: Metrics,
+}
+
 struct Inner {
     writer: SecretWriter,
     tokens: TokenCache,
     clock: Clock,
+    events: Arc<Events>,
     metrics: Metrics,
     waiting: Arc<Semaphore>,
     new_entries: NewEntries,
@@ -53,17 +65,20 @@ struct Inner {
 }
 
 impl Ensurer {
-    pub(super) fn new(
-        writer: SecretWriter,
-        tokens: TokenCache,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> Self {
+    pub(super) fn new(parts: EnsureParts) -> Self {
+        let EnsureParts {
+            writer,
+            tokens,
+            clock,
+            events,
+            metrics,
+        } = parts;
         Self(Arc::new(Inner {
             writer,
             tokens,
             new_entries: NewEntries::new(clock.clone()),
             clock,
+            events,
             metrics,
             waiting: Arc::new(Semaphore::new(MOST_WAITING)),
             locks: Mutex::default(),
@@ -158,6 +173,12 @@ impl Ensurer {
                 Ok(false) => tracing::debug!(namespace, ?took, "pull Secret needs no write"),
                 Err(error) => {
                     tracing::warn!(namespace, ?took, %error, "pull Secret not ensured");
+                    let event = notice::of_failure(namespace, inner.writer.secret(), error);
+                    if purpose != Purpose::DryRun
+                        && let Some(event) = event
+                    {
+                        inner.events.tell(event);
+                    }
                 }
             }
             drop(place);

@@ -7,6 +7,7 @@ mod judge;
 mod metrics;
 mod need;
 mod new_entries;
+mod notice;
 mod outcome;
 mod pod;
 mod record;
@@ -21,12 +22,13 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::event::Events;
 use crate::namespace::{NamespaceIndex, is_valid_name};
 use crate::policy::{OnFailure, Policy};
 use crate::review::{Envelope, InjectionPatch, Operation, Review, Unreadable, parse, parse_front};
 use crate::secret::{PodImages, SecretIndex, SecretWriter};
 use crate::token::TokenCache;
-use ensure::Ensurer;
+use ensure::{EnsureParts, Ensurer};
 use heal::Healer;
 pub use metrics::Metrics;
 pub use outcome::{Outcome, Verdict};
@@ -66,6 +68,8 @@ pub struct Parts {
     pub tokens: TokenCache,
     /// Which images Pods name.
     pub pods: Arc<dyn PodImages>,
+    /// Tells people what they must act on.
+    pub events: Arc<Events>,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -98,9 +102,16 @@ impl Admission {
             writer,
             tokens,
             pods,
+            events,
             metrics,
         } = parts;
-        let ensurer = Ensurer::new(writer, tokens, clock.clone(), metrics.clone());
+        let ensurer = Ensurer::new(EnsureParts {
+            writer,
+            tokens,
+            clock: clock.clone(),
+            events,
+            metrics: metrics.clone(),
+        });
         Self {
             injection: InjectionPatch::new(&settings.secret),
             healer: Healer::new(ensurer.clone(), clock.clone()),

@@ -144,8 +144,10 @@ impl Refresher {
         let index = &self.parts.index;
         let mut shortest_life = Duration::MAX;
         let due = index.select(|namespace, known| {
-            let lives = known.standings(now).map(|entry| entry.life);
-            shortest_life = lives.min().unwrap_or(shortest_life).min(shortest_life);
+            shortest_life = known
+                .shortest_life()
+                .unwrap_or(shortest_life)
+                .min(shortest_life);
             self.is_due(namespace, known, now)
         });
         let mut waiting = self.waiting();
@@ -155,7 +157,13 @@ impl Refresher {
             let waits = waits.is_some_and(|waiting| now.monotonic < waiting.retry_at);
             !waits && !self.parts.namespaces.get(namespace).terminating
         });
-        (due.collect(), shortest_life)
+        let mut due: Vec<Due> = due.collect();
+        // What expires first goes first, and a simulation goes the same way again.
+        due.sort_by_cached_key(|(namespace, known)| {
+            let left = known.standings(now).map(|entry| entry.left).min();
+            (left, namespace.clone())
+        });
+        (due, shortest_life)
     }
 
     /// This namespace's and replica's share of the spread, from 0 to 1.
@@ -223,10 +231,13 @@ impl Refresher {
     }
 
     fn is_due(&self, namespace: &str, known: &Known, now: Moment) -> bool {
-        let mut aging = known
-            .standings(now)
-            .filter(|entry| entry.left <= entry.life / 2);
-        !known.is_trusted(now.monotonic) || aging.any(|entry| is_due(&entry, self.share(namespace)))
+        if known.is_aging(now) {
+            let share = self.share(namespace);
+            known.standings(now).any(|entry| is_due(&entry, share))
+                || !known.is_trusted(now.monotonic)
+        } else {
+            !known.is_trusted(now.monotonic)
+        }
     }
 
     async fn renew(&self, namespace: &str, known: &Known) -> Result<Renewal, EnsureError> {

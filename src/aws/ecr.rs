@@ -4,20 +4,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::credential_fn::provide_credentials_fn;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::config::retry::RetryPartition;
 use aws_sdk_ecr::operation::get_authorization_token::GetAuthorizationTokenOutput;
-use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -32,26 +24,18 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::TokenLife;
 use super::answer;
+use super::chain::{Basis, DefaultChain};
 use super::credentials::SharedCredentials;
 use super::failure::{self, Place};
 use super::role;
 use super::settings::{AwsSettings, SetupError};
-use super::time::SdkTime;
-use super::{TokenLife, http};
 use crate::clock::Clock;
 use crate::policy::spec;
 use crate::policy::{Identity, RoleIdentity};
 use crate::token::{MintError, MintErrorKind, Token, TokenKey, TokenSource};
 
-/// To connect, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// For one attempt; leaves time for the second within [`AwsSettings::mint_timeout`].
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
-/// One retry, for what is over at once. The cache in front does the rest.
-const ATTEMPTS_MAX: u32 = 2;
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
-const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Of how many regions it is remembered that their tokens' expiry cannot be believed.
 const DOUBTED_REGIONS_MAX: usize = 64;
 
@@ -66,6 +50,8 @@ pub struct EcrTokenSource {
     clock: Clock,
     life: TokenLife,
     mint_timeout: Duration,
+    /// The role that a web identity assumes, for messages.
+    role: Option<String>,
     /// Regions that were warned about, so that each is only once.
     doubted: Mutex<HashSet<Arc<str>>>,
 }
@@ -74,7 +60,9 @@ impl EcrTokenSource {
     /// With credentials of the SDK's default chain: environment, profile, web identity (IRSA), container (EKS Pod
     /// Identity, ECS), instance metadata. Reads files, but asks no network: see [`EcrTokenSource::warm_up`].
     pub async fn load(settings: &AwsSettings, clock: &Clock) -> Result<Self, SetupError> {
-        Self::build(settings, clock, |loader| loader).await
+        let basis = Basis::new(settings, clock).await?;
+        let chain = SharedCredentialsProvider::new(DefaultChain(basis.clone()));
+        Ok(Self::build(settings, clock, &basis, chain).await)
     }
 
     /// With the credentials of `provider`, which is asked seldom: what it gives is cached.
@@ -83,57 +71,33 @@ impl EcrTokenSource {
         clock: &Clock,
         provider: impl ProvideCredentials + 'static,
     ) -> Result<Self, SetupError> {
-        Self::build(settings, clock, |loader| {
-            loader.credentials_provider(provider)
-        })
-        .await
+        let basis = Basis::new(settings, clock).await?;
+        let provider = SharedCredentialsProvider::new(provider);
+        Ok(Self::build(settings, clock, &basis, provider).await)
     }
 
     async fn build(
         settings: &AwsSettings,
         clock: &Clock,
-        credentials: impl FnOnce(ConfigLoader) -> ConfigLoader,
-    ) -> Result<Self, SetupError> {
-        let loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http::client(settings).await?)
-            .time_source(SdkTime(clock.clone()))
-            .sleep_impl(TokioSleep::new())
-            .retry_config(
-                RetryConfig::standard()
-                    .with_max_attempts(ATTEMPTS_MAX)
-                    .with_initial_backoff(RETRY_PAUSE)
-                    .with_max_backoff(RETRY_PAUSE_MAX),
-            )
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .build(),
-            )
-            .region(home_region(settings).await);
-        let loader = match AppName::new(env!("CARGO_PKG_NAME")) {
-            Ok(name) => loader.app_name(name),
-            Err(_) => loader,
-        };
-        let sdk = credentials(loader).load().await;
-        // The loader always sets a provider; an empty one would say "no credentials" at the first call.
-        let provider = sdk.credentials_provider().unwrap_or_else(|| {
-            let none = || async { Err(CredentialsError::not_loaded_no_source()) };
-            SharedCredentialsProvider::new(provide_credentials_fn(none))
-        });
+        basis: &Basis,
+        provider: SharedCredentialsProvider,
+    ) -> Self {
+        let loader = basis.loader().await;
+        let sdk = loader.credentials_provider(provider.clone()).load().await;
         let mut config = aws_sdk_ecr::config::Builder::from(&sdk);
         if let Some(endpoint) = &settings.endpoint {
             config = config.endpoint_url(endpoint);
         }
-        Ok(Self {
+        Self {
             client: Client::from_conf(config.build()),
             sdk,
             credentials: SharedCredentials::new(provider, clock.clone()),
             clock: clock.clone(),
             life: settings.token_life,
             mint_timeout: settings.mint_timeout,
+            role: settings.role.clone(),
             doubted: Mutex::default(),
-        })
+        }
     }
 
     /// Loads the credentials, so that the first admission need not wait for STS or instance metadata. An error is
@@ -141,7 +105,7 @@ impl EcrTokenSource {
     pub async fn warm_up(&self) -> Result<(), MintError> {
         match self.credentials.get().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(failure::credentials(&error)),
+            Err(error) => Err(failure::credentials(&error, self.role.as_deref())),
         }
     }
 
@@ -183,7 +147,7 @@ impl EcrTokenSource {
 
     async fn base(&self) -> Result<Credentials, MintError> {
         let loaded = self.credentials.get().await;
-        loaded.map_err(|error| failure::credentials(&error))
+        loaded.map_err(|error| failure::credentials(&error, self.role.as_deref()))
     }
 
     async fn by<T>(
@@ -281,16 +245,6 @@ impl TokenSource for EcrTokenSource {
             Identity::Role(role) => self.mint_with_role(key, role).boxed(),
         }
     }
-}
-
-/// Where STS is asked for base credentials: as the SDK finds it, but without instance metadata, which takes seconds
-/// where there is none, and with a fallback, for registries name their own region and nobody need set one.
-async fn home_region(settings: &AwsSettings) -> Option<Region> {
-    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-        .or_else(ProfileFileRegionProvider::new())
-        .or_else(Region::new(settings.fallback_region.clone()))
-        .region()
-        .await
 }
 
 /// AWS's clock, from the last response to one call.

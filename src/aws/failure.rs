@@ -109,15 +109,15 @@ pub(super) fn malformed(malformed: Malformed, place: &Place<'_>) -> MintError {
     )
 }
 
-/// Why a provider of credentials gave none.
-pub(super) fn credentials(cause: &CredentialsError) -> MintError {
+/// Why a provider of credentials gave none; `role` is what a web identity was to assume, if it was.
+pub(super) fn credentials(cause: &CredentialsError, role: Option<&str>) -> MintError {
     match cause {
         CredentialsError::CredentialsNotLoaded(_) => {
             return error(
                 Kind::NoCredentials,
                 "no AWS credentials were found in the environment, a profile, a web identity token (IRSA), a \
-                 container endpoint (EKS Pod Identity) or instance metadata: give this workload an IAM role, or \
-                 mount credentials",
+                 container endpoint (EKS Pod Identity) or instance metadata: give this workload an IAM role, mount \
+                 credentials, or name a profile that exists (AWS_PROFILE)",
             );
         }
         CredentialsError::ProviderTimedOut(timeout) => {
@@ -130,7 +130,9 @@ pub(super) fn credentials(cause: &CredentialsError) -> MintError {
     }
     let said = words(cause);
     let has = |codes: &[&str]| codes.iter().any(|code| said.contains(code));
-    let (kind, advice) = if has(EXPIRED) {
+    let (kind, advice) = if has(&["SSO token"]) {
+        (Kind::ExpiredCredentials, "run `aws sso login` again")
+    } else if has(EXPIRED) {
         let advice = "renew the session or the web identity token";
         (Kind::ExpiredCredentials, advice)
     } else if has(THROTTLED) {
@@ -139,8 +141,7 @@ pub(super) fn credentials(cause: &CredentialsError) -> MintError {
             "AWS asks to slow down; this heals by itself",
         )
     } else if has(DENIED) || has(&["InvalidIdentityToken"]) {
-        let advice = "check the role's trust policy, which must let this workload assume it";
-        (Kind::Denied, advice)
+        return refused_role(role, &said);
     } else if has(&["timeout", "timed out"]) {
         (Kind::TimedOut, "check the way to what gives them")
     } else {
@@ -153,10 +154,26 @@ pub(super) fn credentials(cause: &CredentialsError) -> MintError {
     )
 }
 
-/// Why a role could not be assumed.
+/// Why a role that a policy names could not be assumed.
 pub(super) fn role(cause: &CredentialsError, arn: &str) -> MintError {
-    let MintError { kind, message } = credentials(cause);
+    let MintError { kind, message } = credentials(cause, Some(arn));
+    if message.contains(arn) {
+        return error(kind, message);
+    }
     error(kind, format!("role {arn}: {message}"))
+}
+
+/// STS does not say which role it was.
+fn refused_role(role: Option<&str>, said: &str) -> MintError {
+    let role = role.map_or_else(|| "the role".to_owned(), quote);
+    let said = quote(said);
+    error(
+        Kind::Denied,
+        format!(
+            "AWS credentials could not be loaded: check the trust policy of {role}, which must let this workload \
+             assume it ({said})"
+        ),
+    )
 }
 
 /// Whether the credentials themselves are what AWS refused, so that others should be loaded.

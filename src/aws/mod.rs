@@ -1,6 +1,7 @@
 //! Amazon ECR through the AWS SDK: authorization tokens, and the credentials to ask for them.
 
 mod answer;
+mod chain;
 mod credentials;
 mod ecr;
 mod failure;

@@ -22,6 +22,8 @@ pub struct AwsSettings {
     pub endpoint: Option<String>,
     /// The region whose STS is asked for credentials when neither the environment nor the profile names a region.
     pub fallback_region: String,
+    /// The role that a web identity is to assume, as messages name it.
+    pub role: Option<String>,
     /// How long a token is taken to live when AWS's answer cannot be believed.
     pub token_life: TokenLife,
     /// How long one mint may take, credentials and one retry included: less than an admission's deadline.
@@ -36,6 +38,7 @@ impl Default for AwsSettings {
             no_proxy: String::new(),
             endpoint: None,
             fallback_region: region_of_partition("aws").to_owned(),
+            role: None,
             token_life: TokenLife::default(),
             mint_timeout: Duration::from_secs(4),
         }
@@ -50,13 +53,14 @@ impl AwsSettings {
             let mut values = names.iter().filter_map(|name| variable(name));
             values.find(|value| !value.trim().is_empty())
         };
+        let role = first(&["AWS_ROLE_ARN"]);
         Self {
             ca_bundle: first(&["AWS_CA_BUNDLE"]).map(PathBuf::from),
             proxy: first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
                 .map(SecretString::from),
             no_proxy: first(&["NO_PROXY", "no_proxy"]).unwrap_or_default(),
-            fallback_region: region_of_role(&first(&["AWS_ROLE_ARN"]).unwrap_or_default())
-                .to_owned(),
+            fallback_region: region_of_role(role.as_deref().unwrap_or_default()).to_owned(),
+            role,
             ..Self::default()
         }
     }

@@ -6,6 +6,7 @@ use prometheus_client::registry::Registry;
 
 use crate::admit::{self, Admission, Parts};
 use crate::clock::Clock;
+use crate::event::{self, EventSink, Events};
 use crate::namespace::NamespaceIndex;
 use crate::secret::{self, PodImages, SecretIndex, SecretStore, SecretWriter};
 use crate::token::{self, TokenCache, TokenSource};
@@ -19,6 +20,8 @@ pub struct Outside {
     pub store: Arc<dyn SecretStore>,
     /// Which images Pods name.
     pub pods: Arc<dyn PodImages>,
+    /// Where Events are written.
+    pub events: Arc<dyn EventSink>,
     /// Where tokens come from.
     pub tokens: Arc<dyn TokenSource>,
 }
@@ -31,6 +34,10 @@ pub struct Assembly {
     pub index: Arc<SecretIndex>,
     /// To be fed by a watch of namespaces.
     pub namespaces: Arc<NamespaceIndex>,
+    /// To be run.
+    pub events: Arc<Events>,
+    /// The tokens of the whole process.
+    pub tokens: TokenCache,
 }
 
 /// Wires the service and registers its metrics.
@@ -55,6 +62,9 @@ pub fn assemble(
         clock.clone(),
         token::Metrics::register(registry),
     );
+    let events = event::Metrics::register(registry);
+    let events = Arc::new(Events::new(outside.events, clock.clone(), events));
+    let shared = tokens.clone();
     let parts = Parts {
         clock: clock.clone(),
         index: Arc::clone(&index),
@@ -62,11 +72,14 @@ pub fn assemble(
         writer,
         tokens,
         pods: outside.pods,
+        events: Arc::clone(&events),
         metrics: admit::Metrics::register(registry),
     };
     Assembly {
         admission: Arc::new(Admission::new(settings, parts)),
         index,
         namespaces,
+        events,
+        tokens: shared,
     }
 }

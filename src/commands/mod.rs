@@ -4,12 +4,19 @@ pub mod assembly;
 mod certificates;
 pub mod certs;
 pub mod check;
+pub mod cleanup;
 pub mod crd;
 pub mod demo;
 pub mod logging;
+pub mod login;
+mod mint;
 pub mod parse;
 pub mod policies;
+pub mod refresh;
+mod repositories;
 pub mod serve;
+mod service_accounts;
+pub mod token;
 
 use std::io;
 use std::path::PathBuf;
@@ -43,6 +50,10 @@ enum Command {
     Check(CheckCommand),
     Certs(certs::CertsArgs),
     Crd(crd::CrdArgs),
+    Cleanup(cleanup::CleanupArgs),
+    Login(login::LoginArgs),
+    Refresh(Box<refresh::RefreshArgs>),
+    Token(token::TokenArgs),
     /// Reads one JSON string per line and prints what the reference parser makes of it, as one JSON object per line.
     #[command(hide = true)]
     Parse,
@@ -85,13 +96,19 @@ impl Cli {
         )?;
         match self.command {
             Command::Demo(args) => runtime()?.block_on(demo::run(&args))?,
-            Command::Serve(args) => return serve(*args),
+            Command::Serve(args) => return run(serve::run(*args)),
             Command::Check(command) => return command.run(),
             Command::Certs(args) => {
                 let (clock, mut stdout) = (Clock::system(), io::stdout());
                 runtime()?.block_on(certs::run(&args, &clock, &mut stdout))?;
             }
             Command::Crd(args) => crd::run(&args, &mut io::stdout())?,
+            Command::Cleanup(args) => {
+                return runtime()?.block_on(cleanup::run(&args, &Clock::system()));
+            }
+            Command::Login(args) => return run(login::run(&args)),
+            Command::Refresh(args) => return run(refresh::run(*args)),
+            Command::Token(args) => return run(token::run(&args)),
             Command::Parse => parse::run(io::stdin().lock(), io::stdout().lock())?,
         }
         Ok(ExitCode::SUCCESS)
@@ -120,10 +137,11 @@ impl CheckCommand {
     }
 }
 
-/// A second signal must end the process whatever its tasks are doing, so the runtime waits for none of them.
-fn serve(args: serve::ServeArgs) -> anyhow::Result<ExitCode> {
+/// Waits for the command alone: neither a second signal nor a slow name server may find the process hanging on other
+/// tasks.
+fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let ended = runtime.block_on(serve::run(args));
+    let ended = runtime.block_on(command);
     runtime.shutdown_background();
     ended
 }

@@ -1,5 +1,6 @@
 //! `ecr-admission serve`: the real server, wired.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,13 +14,16 @@ use tokio::net::TcpListener;
 use super::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
 use super::certificates::Certificates;
 use super::logging;
+use super::repositories::Repositories;
+use super::service_accounts::ServiceAccounts;
 use crate::admit::{self, Admission};
 use crate::aws::{AwsSettings, EcrTokenSource};
 use crate::clock::Clock;
 use crate::config::{self, Config, ServeSettings};
 use crate::health::{Condition, Gate, Health};
 use crate::kubernetes::{
-    self, Cluster, KubePodImages, KubeSecretStore, Pace, Watch, watch_namespaces, watch_secrets,
+    self, Cluster, KubeEvents, KubePodImages, KubeSecretStore, Pace, Watch, watch_namespaces,
+    watch_secrets,
 };
 use crate::server::admin::router as admin_router;
 use crate::server::body::{BodyLimits, BodyReader};
@@ -112,6 +116,8 @@ struct Server {
     source: Arc<EcrTokenSource>,
     assembly: Assembly,
     certificates: Certificates,
+    service_accounts: Option<ServiceAccounts>,
+    repositories: Option<Repositories>,
     webhooks: TcpListener,
     admin: TcpListener,
 }
@@ -133,12 +139,21 @@ impl Server {
         let source = Arc::new(EcrTokenSource::load(&aws, &clock).await?);
 
         let store = KubeSecretStore::new(cluster.requests.clone(), &config.secret_name);
+        // In a Pod, its name.
+        let instance = variable("HOSTNAME").unwrap_or_default();
+        let events = KubeEvents::new(cluster.requests.clone(), &instance, clock.clone());
         let outside = Outside {
             store: Arc::new(store),
             pods: Arc::new(KubePodImages::new(cluster.requests.clone())),
+            events: Arc::new(events),
             tokens: Arc::clone(&source) as Arc<_>,
         };
         let assembly = assemble(admit_settings(&config, &cluster), &clock, outside, ours);
+        let namespaces = &assembly.namespaces;
+        let service_accounts =
+            ServiceAccounts::build(&config, &cluster, namespaces, &clock, &health, ours);
+        let tokens = &assembly.tokens;
+        let repositories = Repositories::build(&config, &cluster, tokens, &clock, &health);
         Ok(Self {
             config,
             clock,
@@ -149,6 +164,8 @@ impl Server {
             source,
             assembly,
             certificates,
+            service_accounts,
+            repositories,
             webhooks,
             admin,
         })
@@ -163,6 +180,12 @@ impl Server {
         let (listen, admin) = (self.webhooks.local_addr()?, self.admin.local_addr()?);
         let tls = self.certificates.server_config(&self.clock)?;
         self.certificates.spawn(&mut supervisor, &self.health);
+        if let Some(service_accounts) = self.service_accounts {
+            service_accounts.spawn(&mut supervisor, &self.health);
+        }
+        if let Some(repositories) = self.repositories {
+            repositories.spawn(&mut supervisor, &self.health);
+        }
         let mut options = Options::new(
             "webhook",
             &shutdown,
@@ -257,6 +280,11 @@ impl Server {
             let admission = Arc::clone(&admission);
             async move { admission.keep_fresh().await }
         });
+        let events = Arc::clone(&self.assembly.events);
+        supervisor.spawn("events", move || {
+            let events = Arc::clone(&events);
+            async move { events.run().await }
+        });
         // Credentials may come from the network; the first admission should not be the one that waits for them.
         let source = Arc::clone(&self.source);
         tokio::spawn(async move {
@@ -273,15 +301,19 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 fn admit_settings(config: &Config, cluster: &Cluster) -> admit::Settings {
-    let mut excluded_namespaces = config.excluded_namespaces.clone();
-    if config.namespace.is_none() {
-        excluded_namespaces.extend(cluster.own_namespace.clone());
-    }
     admit::Settings {
         secret: config.secret_name.clone(),
-        excluded_namespaces,
+        excluded_namespaces: excluded_namespaces(config, cluster),
         policy: config.policy.clone(),
     }
+}
+
+pub(super) fn excluded_namespaces(config: &Config, cluster: &Cluster) -> HashSet<String> {
+    let mut excluded = config.excluded_namespaces.clone();
+    if config.namespace.is_none() {
+        excluded.extend(cluster.own_namespace.clone());
+    }
+    excluded
 }
 
 /// Runs a watch, and tells of its state. Without it synced once, the process is unready if there is a gate.

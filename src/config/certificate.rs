@@ -6,8 +6,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::settings::{SelfManagedSettings, ServeSettings};
-use super::{ConfigError, duration, is_dns_subdomain, required};
+use super::{ConfigError, duration, required};
 use crate::certificate::managed::Plan;
+use crate::namespace::is_subdomain;
 
 const SERVICE: &str = "ecr-admission";
 const TLS_SECRET: &str = "ecr-admission-tls";
@@ -120,7 +121,7 @@ fn self_managed(settings: SelfManagedSettings) -> Result<SelfManaged, ConfigErro
 
 fn name(given: Option<String>, setting: &str, default: &str) -> Result<String, ConfigError> {
     let name = given.unwrap_or_else(|| default.to_owned());
-    if is_dns_subdomain(&name) {
+    if is_subdomain(&name) {
         return Ok(name);
     }
     Err(ConfigError(format!(

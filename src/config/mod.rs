@@ -2,6 +2,7 @@
 
 mod certificate;
 mod environment;
+mod service_accounts;
 mod settings;
 
 use std::collections::HashSet;
@@ -13,9 +14,13 @@ use jiff::SignedDuration;
 
 pub use certificate::{CertificateConfig, DEFAULT_WEBHOOK_CONFIGURATION, SelfManaged};
 pub use environment::check_environment;
-pub use settings::{LogFormat, PolicySettings, SelfManagedSettings, ServeSettings};
+pub use service_accounts::ServiceAccountConfig;
+pub use settings::{
+    LogFormat, PolicySettings, SelfManagedSettings, ServeSettings, ServiceAccountMode,
+};
 
 use crate::image::ecr::is_account;
+use crate::namespace::{NamespaceMode, is_subdomain, is_valid_name};
 use crate::policy::Policy;
 
 /// The name of the pull Secret where none is set.
@@ -53,6 +58,12 @@ pub struct Config {
     pub excluded_namespaces: HashSet<String>,
     /// Our own namespace, where it was set.
     pub namespace: Option<String>,
+    /// Which namespaces are selected.
+    pub namespace_mode: NamespaceMode,
+    /// What is done with ServiceAccounts, if anything.
+    pub service_accounts: Option<ServiceAccountConfig>,
+    /// Namespaces that may ask for repository Secrets, in order.
+    pub argocd_namespaces: Vec<String>,
     /// What is allowed.
     pub policy: Policy,
 }
@@ -64,16 +75,9 @@ impl Config {
     /// [`ConfigError`] for the first setting that cannot be used.
     pub fn new(mut settings: ServeSettings) -> Result<Self, ConfigError> {
         let certificate = CertificateConfig::new(&mut settings)?;
-        let secret_name = settings
-            .secret_name
-            .unwrap_or_else(|| DEFAULT_SECRET_NAME.to_owned());
-        if !is_dns_subdomain(&secret_name) {
-            return Err(ConfigError(format!(
-                "secret-name {secret_name:?} cannot name a Secret: use lower-case letters, digits, - and . only"
-            )));
-        }
-        let mut excluded = settings::set(settings.excluded_namespaces).unwrap_or_default();
-        excluded.insert(ALWAYS_EXCLUDED.to_owned());
+        let service_accounts = ServiceAccountConfig::new(&mut settings)?;
+        let secret_name = secret_name(settings.secret_name)?;
+        let mut excluded = excluded_namespaces(settings.excluded_namespaces);
         excluded.extend(settings.namespace.clone());
         Ok(Self {
             listen: settings.listen.unwrap_or(any_address(8443)),
@@ -95,9 +99,44 @@ impl Config {
             secret_name,
             excluded_namespaces: excluded,
             namespace: settings.namespace,
+            namespace_mode: settings.namespace_mode.unwrap_or_default(),
+            service_accounts,
+            argocd_namespaces: argocd_namespaces(settings.argocd_namespaces)?,
             policy: policy(settings.policy)?,
         })
     }
+}
+
+/// Checks the name of the pull Secret, or takes the usual one.
+///
+/// # Errors
+/// [`ConfigError`] when no Secret can have this name.
+pub fn secret_name(given: Option<String>) -> Result<String, ConfigError> {
+    let name = given.unwrap_or_else(|| DEFAULT_SECRET_NAME.to_owned());
+    if is_subdomain(&name) {
+        return Ok(name);
+    }
+    Err(ConfigError(format!(
+        "secret-name {name:?} cannot name a Secret: use lower-case letters, digits, - and . only"
+    )))
+}
+
+/// The namespaces that are left alone: those given, and kube-system always.
+pub fn excluded_namespaces(given: Option<Vec<String>>) -> HashSet<String> {
+    let mut excluded = settings::set(given).unwrap_or_default();
+    excluded.insert(ALWAYS_EXCLUDED.to_owned());
+    excluded
+}
+
+fn argocd_namespaces(given: Option<Vec<String>>) -> Result<Vec<String>, ConfigError> {
+    let mut namespaces: Vec<String> = settings::set(given).into_iter().flatten().collect();
+    namespaces.sort();
+    if let Some(odd) = namespaces.iter().find(|name| !is_valid_name(name)) {
+        return Err(ConfigError(format!(
+            "argocd-namespaces holds {odd:?}, which cannot name a namespace"
+        )));
+    }
+    Ok(namespaces)
 }
 
 /// Checks the settings about policy and fills in defaults.
@@ -194,18 +233,6 @@ fn duration_or_zero(
         .ok()
         .filter(|duration| *duration <= longest)
         .ok_or_else(|| ConfigError(format!("{name} must lie between 0s and 1h, not {given:#}")))
-}
-
-/// RFC 1123 subdomain, as Kubernetes demands of a Secret's name (apimachinery/pkg/util/validation).
-fn is_dns_subdomain(name: &str) -> bool {
-    let label = |label: &str| {
-        let ends = |byte: Option<u8>| {
-            byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        };
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        ends(label.bytes().next()) && ends(label.bytes().last()) && label.bytes().all(inner)
-    };
-    name.len() <= 253 && name.split('.').all(label)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use clap::Args;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use crate::namespace::NamespaceMode;
 use crate::policy::{Action, NativeRegistry, OnFailure};
 
 /// Declares a struct of optional settings with a merge that lets the first one given win.
@@ -181,6 +182,26 @@ settings! {
         #[arg(long, env = "ECR_ADMISSION_NAMESPACE", value_name = "NAMESPACE", help_heading = "Kubernetes")]
         namespace: String,
 
+        /// Which namespaces are selected by the label ecr-admission.dev/admission, as the registration of the webhooks
+        /// has it: OptOut (all but those that say disabled) or OptIn (those that say enabled) [default: OptOut]
+        #[arg(long, env = "ECR_ADMISSION_NAMESPACE_MODE", value_name = "MODE", ignore_case = true, help_heading = "Kubernetes")]
+        namespace_mode: NamespaceMode,
+
+        /// What is done with the imagePullSecrets of ServiceAccounts: Never (nothing), Add (the pull Secret is named in
+        /// those of the selected namespaces) or Remove (it is taken out of all; choose it before Never) [default: Never]
+        #[arg(long, env = "ECR_ADMISSION_SERVICE_ACCOUNT_MODE", value_name = "MODE", ignore_case = true, help_heading = "Kubernetes")]
+        service_account_mode: ServiceAccountMode,
+
+        /// The ServiceAccounts of each selected namespace that Add is about; * for all of them (comma-separated)
+        /// [default: default]
+        #[arg(long, env = "ECR_ADMISSION_SERVICE_ACCOUNTS", value_name = "NAME", value_delimiter = ',', help_heading = "Kubernetes")]
+        service_accounts: Vec<String>,
+
+        /// Namespaces of Argo CD that may ask for repository Secrets, by the annotation
+        /// ecr-admission.dev/argocd-repositories (comma-separated)
+        #[arg(long, env = "ECR_ADMISSION_ARGOCD_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',', help_heading = "Kubernetes")]
+        argocd_namespaces: Vec<String>,
+
         /// How log lines look: text or json [default: text]
         #[arg(long, env = "ECR_ADMISSION_LOG_FORMAT", value_name = "FORMAT", help_heading = "Logging")]
         log_format: LogFormat,
@@ -198,6 +219,19 @@ settings! {
         #[command(flatten)]
         policy: PolicySettings,
     }
+}
+
+/// What is done with ServiceAccounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum ServiceAccountMode {
+    /// Nothing.
+    #[default]
+    Never,
+    /// Ours is put in where it is missing.
+    Add,
+    /// Ours is taken out everywhere.
+    Remove,
 }
 
 /// How log lines look.

@@ -1,7 +1,9 @@
-//! What is read from disk, always by contents.
+//! What is read from disk, always by contents, and how files are replaced.
 
+pub mod atomic;
 pub mod certificates;
 pub mod policies;
 
+pub use atomic::write_atomically;
 pub use certificates::{AuthorityFile, CertificateFiles};
 pub use policies::{PolicyFilesError, read_policies};

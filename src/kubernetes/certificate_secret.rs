@@ -168,7 +168,8 @@ pub fn watch_certificate_secret(
         path: collection(namespace).into(),
         // RBAC allows a list and a watch of a resourceName only with exactly this selector.
         field_selector: Some(format!("metadata.name={name}")),
-        key: |metadata| &metadata.name,
+        whole: false,
+        key: |metadata| metadata.name.as_str().into(),
         project: drop,
     };
     Watch::new(

@@ -27,6 +27,8 @@ pub struct Cluster {
     pub watches: Client,
     /// The namespace that we run in; known only inside a cluster.
     pub own_namespace: Option<String>,
+    /// The namespace that is meant when none is named: our own, or that of the kubeconfig's context.
+    pub default_namespace: String,
     /// The API server's URL, for people.
     pub url: String,
 }
@@ -128,6 +130,7 @@ fn is_loopback(url: &Uri) -> bool {
 
 fn clients(mut config: Config, own_namespace: Option<String>) -> Result<Cluster, ConnectError> {
     let url = config.cluster_url.to_string();
+    let default_namespace = config.default_namespace.clone();
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     // kube's own retries ignore our deadlines and our jitter; whoever calls decides what is tried again.
     config.default_retry = false;
@@ -146,6 +149,7 @@ fn clients(mut config: Config, own_namespace: Option<String>) -> Result<Cluster,
         requests: client(for_requests)?,
         watches: client(config)?,
         own_namespace,
+        default_namespace,
         url: url.clone(),
     })
 }

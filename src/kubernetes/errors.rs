@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::core::Status;
 use kube::core::response::reason;
 
+use super::forbidden::missing_rule;
 use crate::secret::{StoreError, StoreErrorKind};
 
 /// The longest message of a server that is passed on, in characters.
@@ -112,6 +113,8 @@ pub(super) fn describe(error: &kube::Error) -> String {
             let message = safe(&status.message);
             if message.is_empty() {
                 format!("the API server answered {} {}", status.code, status.reason)
+            } else if let Some(rule) = missing_rule(&message) {
+                format!("{message}: {rule}")
             } else {
                 message
             }

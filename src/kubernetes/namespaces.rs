@@ -7,7 +7,7 @@ use kube::Client;
 use super::watch::{Kind, Pace, Watch};
 use super::wire::ObjectMeta;
 use crate::clock::Clock;
-use crate::namespace::{INJECT_ANNOTATION, Namespace};
+use crate::namespace::{ADMISSION_LABEL, INJECT_ANNOTATION, Label, Namespace};
 use crate::watch::Mirror;
 
 /// A watch of all namespaces that feeds `mirror`, keyed by name. Wants `list` and `watch` on namespaces.
@@ -20,20 +20,18 @@ pub fn watch_namespaces(
     let kind = Kind {
         path: "/api/v1/namespaces".into(),
         field_selector: None,
-        key: |metadata| &metadata.name,
-        project,
+        whole: false,
+        key: |metadata| metadata.name.as_str().into(),
+        project: |object| project(&object.metadata),
     };
     Watch::new(client, kind, mirror, clock, pace)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a projection consumes what it projects"
-)]
-fn project(metadata: ObjectMeta) -> Namespace {
+fn project(metadata: &ObjectMeta) -> Namespace {
     Namespace {
         inject: metadata.annotation(INJECT_ANNOTATION) != Some("false"),
         terminating: metadata.deletion_timestamp.is_some(),
+        label: Label::of(metadata.label(ADMISSION_LABEL)),
     }
 }
 
@@ -43,30 +41,51 @@ mod tests {
 
     #[test]
     fn a_namespace_is_projected_to_what_admission_asks_of_it() {
-        for (json, inject, terminating) in [
-            (r#"{"name":"a","labels":{"x":"y"}}"#, true, false),
+        for (json, inject, terminating, label) in [
+            (
+                r#"{"name":"a","labels":{"x":"y"}}"#,
+                true,
+                false,
+                Label::Unset,
+            ),
+            (
+                r#"{"labels":{"ecr-admission.dev/admission":"enabled"}}"#,
+                true,
+                false,
+                Label::Enabled,
+            ),
+            (
+                r#"{"labels":{"ecr-admission.dev/admission":"disabled"}}"#,
+                true,
+                false,
+                Label::Disabled,
+            ),
             (
                 r#"{"annotations":{"ecr-admission.dev/inject":"false"}}"#,
                 false,
                 false,
+                Label::Unset,
             ),
             (
                 r#"{"annotations":{"ecr-admission.dev/inject":"no"}}"#,
                 true,
                 false,
+                Label::Unset,
             ),
             (
                 r#"{"deletionTimestamp":"2026-11-21T00:00:00Z"}"#,
                 true,
                 true,
+                Label::Unset,
             ),
         ] {
             let expected = Namespace {
                 inject,
                 terminating,
+                label,
             };
             assert_eq!(
-                project(serde_json::from_str(json).unwrap()),
+                project(&serde_json::from_str(json).unwrap()),
                 expected,
                 "{json}"
             );

@@ -38,7 +38,7 @@ impl KubePodImages {
         let mut images = Vec::new();
         loop {
             let list = request.list(&params).map_err(kube::Error::BuildRequest)?;
-            let fold = |images: &mut Vec<String>, pod: Pod| pod.add_images_to(images);
+            let fold = |images: &mut Vec<String>, pod: Pod| pod.spec.add_images_to(images);
             let (all, meta) = page(&self.client, list, CALL_TIMEOUT, images, fold).await?;
             images = all;
             match meta.next_page() {
@@ -73,7 +73,7 @@ struct Pod {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct PodSpec {
+pub(super) struct PodSpec {
     containers: Vec<Container>,
     init_containers: Vec<Container>,
     ephemeral_containers: Vec<Container>,
@@ -98,16 +98,15 @@ struct ImageVolume {
     reference: Option<String>,
 }
 
-impl Pod {
-    fn add_images_to(self, images: &mut Vec<String>) {
-        let spec = self.spec;
+impl PodSpec {
+    pub(super) fn add_images_to(self, images: &mut Vec<String>) {
         let containers = [
-            spec.containers,
-            spec.init_containers,
-            spec.ephemeral_containers,
+            self.containers,
+            self.init_containers,
+            self.ephemeral_containers,
         ];
         images.extend(containers.into_iter().flatten().filter_map(|c| c.image));
-        let volumes = spec.volumes.into_iter().filter_map(|volume| volume.image);
+        let volumes = self.volumes.into_iter().filter_map(|volume| volume.image);
         images.extend(volumes.filter_map(|image| image.reference));
     }
 }

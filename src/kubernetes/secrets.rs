@@ -248,13 +248,14 @@ pub fn watch_secrets(
         path: "/api/v1/secrets".into(),
         // RBAC allows a list and a watch of a resourceName only with exactly this selector.
         field_selector: Some(format!("metadata.name={name}")),
-        key: |metadata| &metadata.namespace,
-        project,
+        whole: false,
+        key: |metadata| metadata.namespace.as_str().into(),
+        project: |object| project(object.metadata),
     };
     Watch::new(client, kind, mirror, clock, pace)
 }
 
-fn project(mut metadata: ObjectMeta) -> SecretMetadata {
+pub(super) fn project(mut metadata: ObjectMeta) -> SecretMetadata {
     SecretMetadata {
         owned: metadata.label(OWNER_LABEL.0) == Some(OWNER_LABEL.1),
         state: metadata

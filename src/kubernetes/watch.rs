@@ -67,13 +67,15 @@ pub(super) struct Kind<T> {
     /// The collection's path, over all namespaces or in one.
     pub(super) path: Cow<'static, str>,
     pub(super) field_selector: Option<String>,
+    /// Whether whole objects are asked for; otherwise their metadata alone.
+    pub(super) whole: bool,
     /// The mirror's key of an object.
-    pub(super) key: fn(&ObjectMeta) -> &str,
+    pub(super) key: fn(&ObjectMeta) -> Cow<'_, str>,
     /// The few fields that are kept of it.
-    pub(super) project: fn(ObjectMeta) -> T,
+    pub(super) project: fn(PartialObject) -> T,
 }
 
-/// A metadata-only watch of one kind of object over the whole cluster, which feeds a mirror.
+/// A watch of one kind of object over the whole cluster, which feeds a mirror with a projection of it.
 pub struct Watch<T> {
     client: Client,
     kind: Arc<Kind<T>>,
@@ -190,14 +192,16 @@ impl<T: Send + 'static> Watch<T> {
             keys: HashSet::new(),
         };
         loop {
-            let request = Request::new(&*self.kind.path)
-                .list_metadata(&params)
-                .map_err(kube::Error::BuildRequest)?;
+            let request = Request::new(&*self.kind.path);
+            let request = if self.kind.whole {
+                request.list(&params)
+            } else {
+                request.list_metadata(&params)
+            };
+            let request = request.map_err(kube::Error::BuildRequest)?;
             let fold = |listing: &mut Listing<T>, object: PartialObject| {
-                let key = (listing.kind.key)(&object.metadata).to_owned();
-                listing
-                    .mirror
-                    .apply(&key, (listing.kind.project)(object.metadata));
+                let key = (listing.kind.key)(&object.metadata).into_owned();
+                listing.mirror.apply(&key, (listing.kind.project)(object));
                 listing.keys.insert(key);
             };
             let (all, meta) = page(&self.client, request, self.pace.silence, listing, fold).await?;
@@ -245,7 +249,13 @@ impl<T: Send + 'static> Watch<T> {
             timeout: Some(WATCH_SECONDS),
             ..WatchParams::default()
         };
-        let request = match Request::new(&*self.kind.path).watch_metadata(&params, version) {
+        let request = Request::new(&*self.kind.path);
+        let request = if self.kind.whole {
+            request.watch(&params, version)
+        } else {
+            request.watch_metadata(&params, version)
+        };
+        let request = match request {
             Ok(request) => request,
             Err(error) => return End::Failed(error.to_string()),
         };
@@ -282,16 +292,15 @@ impl<T: Send + 'static> Watch<T> {
     fn deliver(&self, event: WatchEvent<PartialObject>, before: String) -> String {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let key = (self.kind.key)(&object.metadata).to_owned();
+                let key = (self.kind.key)(&object.metadata).into_owned();
                 let version = object.metadata.resource_version.clone();
-                self.mirror
-                    .apply(&key, (self.kind.project)(object.metadata));
+                self.mirror.apply(&key, (self.kind.project)(object));
                 version
             }
             WatchEvent::Deleted(object) => {
                 let version = object.metadata.resource_version.clone();
                 self.mirror
-                    .delete((self.kind.key)(&object.metadata), &version);
+                    .delete(&(self.kind.key)(&object.metadata), &version);
                 version
             }
             WatchEvent::Bookmark(bookmark) => bookmark.metadata.resource_version,

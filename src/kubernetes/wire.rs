@@ -4,13 +4,18 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::managed_fields::ManagedFieldsEntry;
 
-/// An object of which only the metadata was asked for (`PartialObjectMetadata`).
+/// An object of which only the metadata was asked for (`PartialObjectMetadata`), or a ServiceAccount.
 #[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct PartialObject {
     pub(super) metadata: ObjectMeta,
+    /// Of a ServiceAccount only.
+    #[serde(default)]
+    pub(super) image_pull_secrets: Option<Vec<Value>>,
 }
 
 /// The part of `metadata` that we use.

@@ -63,7 +63,7 @@ fn accepted(policy: &Policy, guess: String) -> Option<String> {
 }
 
 /// The exact ECR host that a lower-case host without a port was meant to be.
-fn guess_host(host: &str) -> Option<String> {
+pub(super) fn guess_host(host: &str) -> Option<String> {
     if matches!(Host::classify(host), Host::Private(_) | Host::Public(_)) {
         return Some(host.to_owned());
     }

@@ -95,11 +95,15 @@ impl SecretIndex {
                 Some(self.may_insist_at(&metadata.uid))
             }
         };
+        let now = self.clock.monotonic();
         let mut map = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let before = map.get(namespace);
-        if let Some(before) = before
-            && before.is_newer_than(&metadata.resource_version)
-        {
+        // The watch repeats what a write of our own returned, and a relist most of what is known.
+        let is_old = |known: &Known| {
+            known.is_newer_than(&metadata.resource_version)
+                || (known.is_of(metadata) && self.is_live(now))
+        };
+        if let Some(before) = before.filter(|before| is_old(before)) {
             return Arc::clone(before);
         }
         let known = Known::new(metadata, repair_due, before.map(Arc::as_ref), &self.clock);

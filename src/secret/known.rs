@@ -23,6 +23,8 @@ pub struct Known {
     repair_due: Option<Instant>,
     seen_at: Instant,
     entries: Box<[Held]>,
+    /// Half of the life that ends first; `None` without entries.
+    half_life: Option<HalfLife>,
     /// Whether it holds entries that only a newer version understands.
     has_unknown: bool,
 }
@@ -43,6 +45,14 @@ struct Held {
     version: u32,
     generation: u64,
     retiring: bool,
+}
+
+/// When the first entry reaches half of its life, by each clock, and the shortest life of any.
+#[derive(Clone, Copy, Debug)]
+struct HalfLife {
+    wall: Timestamp,
+    monotonic: Instant,
+    shortest_life: Duration,
 }
 
 /// What a namespace needs: an `auths` entry, made with an identity.
@@ -85,13 +95,15 @@ impl Known {
         let entries = state
             .known()
             .map(|(key, entry)| Held::new(key, entry, written_at, before, clock));
+        let entries: Box<[Held]> = entries.collect();
         Self {
             uid: metadata.uid.as_str().into(),
             resource_version: metadata.resource_version.as_str().into(),
             owned: metadata.owned,
             repair_due,
             seen_at: clock.monotonic(),
-            entries: entries.collect(),
+            half_life: HalfLife::of(&entries, clock.monotonic()),
+            entries,
             has_unknown: state.known().count() < state.entries.len(),
         }
     }
@@ -104,6 +116,17 @@ impl Known {
     /// Whether its data is as we wrote it, or a repair of it is not due yet.
     pub fn is_trusted(&self, now: Instant) -> bool {
         self.repair_due.is_none_or(|due| now < due)
+    }
+
+    /// Whether any entry is past half of its life: what most namespaces are asked every minute.
+    pub fn is_aging(&self, now: Moment) -> bool {
+        self.half_life
+            .is_some_and(|half| now.wall >= half.wall || now.monotonic >= half.monotonic)
+    }
+
+    /// The shortest life of any entry's token; `None` without entries.
+    pub fn shortest_life(&self) -> Option<Duration> {
+        Some(self.half_life?.shortest_life)
     }
 
     /// The object's identity.
@@ -182,6 +205,12 @@ impl Known {
         self.entries.iter().find(|held| *held.key == *key)
     }
 
+    /// Whether this is what that version of that object shows.
+    pub(super) fn is_of(&self, metadata: &SecretMetadata) -> bool {
+        let seen = (&*self.uid, &*self.resource_version);
+        seen == (metadata.uid.as_str(), metadata.resource_version.as_str())
+    }
+
     /// Whether this is a later version than `resource_version` (comparable as numbers by KEP-5504; anything else is
     /// taken as later).
     pub(super) fn is_newer_than(&self, resource_version: &str) -> bool {
@@ -190,6 +219,20 @@ impl Known {
             (Some(known), Some(other)) => known > other,
             _ => false,
         }
+    }
+}
+
+impl HalfLife {
+    fn of(entries: &[Held], now: Instant) -> Option<Self> {
+        let held = || entries.iter().filter(|held| !held.retiring);
+        let by_wall = |held: &Held| add(held.issued_at, held.life / 2).min(held.expires_at);
+        // What lies before the clock's own beginning is past.
+        let by_monotonic = |held: &Held| held.deadline.checked_sub(held.life / 2).unwrap_or(now);
+        Some(Self {
+            wall: held().map(by_wall).min()?,
+            monotonic: held().map(by_monotonic).min()?,
+            shortest_life: held().map(|held| held.life).min()?,
+        })
     }
 }
 

@@ -81,6 +81,8 @@ pub struct SecretWriter {
     metrics: Metrics,
     turns: Semaphore,
     refusals: Refusals,
+    /// Whether an entry is renewed that is fresh still.
+    eager: bool,
 }
 
 /// What one round of reading and writing came to.
@@ -108,7 +110,20 @@ impl SecretWriter {
             clock,
             metrics,
             turns: Semaphore::new(AT_ONCE),
+            eager: false,
         }
+    }
+
+    /// The same, but it replaces fresh entries too, by tokens that live longer: it may not be back before they expire.
+    #[must_use]
+    pub fn eager(mut self) -> Self {
+        self.eager = true;
+        self
+    }
+
+    /// The Secret's name in every namespace.
+    pub fn secret(&self) -> &str {
+        &self.secret
     }
 
     /// What is known of a namespace's Secret of ours, read from the store when the index is unsure.
@@ -285,7 +300,7 @@ impl SecretWriter {
     /// Whether an entry needs no write: it is fresh, better left alone, or was insisted on just now.
     fn is_satisfied(&self, known: &Known, put: Put<'_>) -> bool {
         let now = self.clock.moment();
-        known.freshness(put.wanted, now) == Freshness::Fresh
+        (!self.eager && known.freshness(put.wanted, now) == Freshness::Fresh)
             || known.keep(put.wanted, put.token.expires_at, now)
             || (known.differs_by_identity(put.wanted, now)
                 && self.index.has_insisted(&contested(known, put.wanted)))

@@ -224,7 +224,7 @@ async fn opting_out_switches_injection_off_and_validation_stays() {
 
     let opted_out = Namespace {
         inject: false,
-        terminating: false,
+        ..Namespace::default()
     };
     service.namespaces.apply("team-c", opted_out);
     assert!(
@@ -278,8 +278,8 @@ async fn excluded_and_impossible_namespaces_get_nothing_from_us() {
 async fn a_namespace_that_is_being_deleted_gets_no_write() {
     let service = Service::new();
     let terminating = Namespace {
-        inject: true,
         terminating: true,
+        ..Namespace::default()
     };
     service.namespaces.apply("team-a", terminating);
     assert!(

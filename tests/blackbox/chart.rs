@@ -38,8 +38,16 @@ fn manifests() -> BTreeSet<String> {
     names.filter(manifest).collect()
 }
 
+/// For newer versions of Kubernetes, and for what is off unless somebody chooses it.
+const CHOSEN: [&str; 4] = [
+    "crd.yaml",
+    "inject-policy.yaml",
+    "service-accounts-policy.yaml",
+    "service-accounts.yaml",
+];
+
 #[test]
-fn the_kustomization_has_every_manifest_but_those_that_not_every_cluster_takes() {
+fn the_kustomization_has_every_manifest_but_those_that_somebody_chooses() {
     let kustomization = yaml(&read("kustomization.yaml"));
     let resources = kustomization["resources"].as_array().unwrap();
     let mut listed: BTreeSet<String> = resources
@@ -47,8 +55,8 @@ fn the_kustomization_has_every_manifest_but_those_that_not_every_cluster_takes()
         .map(|name| name.as_str().unwrap().to_owned())
         .collect();
     assert_eq!(listed.len(), resources.len());
-    for other in ["crd.yaml", "inject-policy.yaml"] {
-        assert!(listed.insert(other.to_owned()));
+    for chosen in CHOSEN {
+        assert!(listed.insert(chosen.to_owned()));
     }
     assert_eq!(listed, manifests());
 }
@@ -101,13 +109,14 @@ fn the_program_takes_the_configuration_that_the_chart_makes() {
 }
 
 /// What the chart decides by values of its own.
-const DECIDED: [&str; 12] = [
+const DECIDED: [&str; 13] = [
     "adminListen",
     "clientCa",
     "drainTime",
     "graceTime",
     "listen",
     "namespace",
+    "namespaceMode",
     "selfManaged.service",
     "selfManaged.tlsSecretName",
     "selfManaged.webhookConfiguration",

@@ -17,6 +17,8 @@ use crate::support::review::{IMAGE, create_with};
 
 const README: &str = include_str!("../../README.md");
 const CLUSTER: &str = include_str!("../../docs/cluster.md");
+const AWS: &str = include_str!("../../docs/aws.md");
+const CRON_JOB: &str = include_str!("../../manifests/cron-job/README.md");
 const CERTS: &str = include_str!("../../certs/README.md");
 
 /// The lines of a section, from its heading to the next.
@@ -182,7 +184,7 @@ fn labels_of<'a>(page: &'a str, name: &str) -> BTreeSet<&'a str> {
 #[test]
 fn every_command_in_the_documents_is_one_that_the_program_takes() {
     let mut tried = 0;
-    for document in [README, CLUSTER, CERTS] {
+    for document in [README, CLUSTER, AWS, CRON_JOB, CERTS] {
         for block in blocks(document, "console") {
             let block = block.replace("\\\n", " ");
             for part in block.lines().flat_map(|line| line.split(['|', '>', '#'])) {
@@ -214,7 +216,7 @@ fn the_example_of_a_settings_file_is_accepted() {
 
 #[test]
 fn the_aws_policy_grants_the_four_reading_actions_and_no_more() {
-    let policies = blocks(CLUSTER, "json");
+    let policies = blocks(AWS, "json");
     let policy: Value = serde_json::from_str(&policies[0]).unwrap();
     let mut actions: Vec<&str> = policy["Statement"]
         .as_array()

@@ -110,6 +110,9 @@ async fn no_token_is_in_any_answer_log_line_metric_or_debug_text_whatever_happen
         }
         tokio::time::sleep(LIFE).await;
         seen.push(service.metrics());
+        let told = service.events.said();
+        assert!(told.contains("PullSecretRefused") && told.contains("NoPullCredential"));
+        seen.push(told);
         assert!(
             service
                 .password("team-a", crate::support::review::REGISTRY)

@@ -21,17 +21,23 @@ mod harness;
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod https;
 mod inject_policy;
+mod measured;
 mod node;
+mod one_shot;
 mod outages;
 mod permissions;
 #[path = "../blackbox/support/pki.rs"]
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod pki;
 mod policies;
+#[path = "../blackbox/support/proxy.rs"]
+mod proxy;
 mod registration;
 mod replicas;
+mod repositories;
 mod rewriters;
 mod secret;
+mod service_accounts;
 mod store;
 mod verdicts;
 #[path = "../blackbox/support/volume.rs"]

@@ -59,6 +59,8 @@ fn a_foreign_secret_of_our_name_is_left_alone_and_the_author_is_told() {
             }
         }
         assert_eq!(namespace.secret().await.unwrap(), theirs);
+        let told = namespace.event("ForeignPullSecret").await;
+        insta::assert_snapshot!(told, @r#"Warning Secret ecr-pull-secret Secret "ecr-pull-secret" in namespace "foreign" is not ours, it lacks the label app.kubernetes.io/managed-by=ecr-admission: delete it, or put the label on it to have its content replaced"#);
 
         let own = json!({"metadata": {"labels": {OURS: "ecr-admission"}}});
         namespace
@@ -215,6 +217,8 @@ fn a_quota_that_forbids_the_secret_is_named() {
             .await;
         insta::assert_snapshot!(said.err, @r#"Warning: no pull credential yet, still trying: cannot create Secret "ecr-pull-secret" in namespace "quota": secrets "ecr-pull-secret" is forbidden: exceeded quota: no-secrets, requested: secrets=1, used: secrets=0, limited: secrets=0"#);
         assert_eq!(pull_secrets(&namespace.pods().await[0]), [SECRET]);
+        let told = namespace.event("PullSecretRefused").await;
+        insta::assert_snapshot!(told, @r#"Warning Secret ecr-pull-secret cannot create Secret "ecr-pull-secret" in namespace "quota": secrets "ecr-pull-secret" is forbidden: exceeded quota: no-secrets, requested: secrets=1, used: secrets=0, limited: secrets=0"#);
 
         namespace
             .api()

@@ -61,6 +61,26 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "ecr-admission.service
 {{- if eq .Values.certificates.mode "SelfManaged" }}yes{{ end -}}
 {{- end -}}
 
+{{/* Whether ServiceAccounts are changed. */}}
+{{- define "ecr-admission.changes-service-accounts" -}}
+{{- if ne (.Values.config.serviceAccountMode | default "Never") "Never" }}yes{{ end -}}
+{{- end -}}
+
+{{/* The names of the repository Secrets of Argo CD. */}}
+{{- define "ecr-admission.repositories" -}}
+{{- range $number := untilStep 1 17 1 }}
+- ecr-admission-repository-{{ $number }}
+{{- end }}
+{{- end -}}
+
+{{/* The annotations of what runs before an uninstall, in the order of the given weight. */}}
+{{- define "ecr-admission.cleanup-hook" -}}
+annotations:
+  helm.sh/hook: pre-delete
+  helm.sh/hook-weight: {{ . | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
+
 {{- define "ecr-admission.image" -}}
 {{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
 {{- with .Values.image.digest -}}
@@ -81,6 +101,7 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "ecr-admission.service
 {{- $config := deepCopy .Values.config -}}
 {{- $_ := set $config "listen" (include "ecr-admission.address" (list . .Values.ports.webhook)) -}}
 {{- $_ := set $config "adminListen" (include "ecr-admission.address" (list . .Values.ports.admin)) -}}
+{{- $_ := set $config "namespaceMode" .Values.namespaces.mode -}}
 {{- $_ := set $config "graceTime" (printf "%ds" (int .Values.shutdown.graceSeconds)) -}}
 {{- $_ := set $config "drainTime" (printf "%ds" (int .Values.shutdown.drainSeconds)) -}}
 {{- if include "ecr-admission.self-managed" . -}}

@@ -1,9 +1,8 @@
 //! `ecr-admission certs`, alone: a certificate for development, from an authority of its own.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,6 +11,7 @@ use secrecy::ExposeSecret;
 
 use crate::certificate::development::{DevelopmentCa, LEAF_LIFE_DEFAULT};
 use crate::clock::Clock;
+use crate::files::write_atomically;
 
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 const CA_FILE: &str = "ca.crt";
@@ -64,32 +64,10 @@ pub fn run(args: &DevelopmentArgs, clock: &Clock, out: &mut impl Write) -> anyho
         (cert, made.cert_pem.as_str(), 0o644),
         (ca, made.ca_pem.as_str(), 0o644),
     ] {
-        write_atomically(file, contents, mode)
+        write_atomically(file, contents.as_bytes(), mode)
             .with_context(|| format!("{} cannot be written", file.display()))?;
     }
     tell(out, &files, &args.names, &made).context("cannot write to standard output")
-}
-
-/// Under a temporary name first, so that a server that polls these files never reads half of one.
-fn write_atomically(path: &Path, contents: &str, mode: u32) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&temporary)?;
-        file.write_all(contents.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        // It may not even exist; the first error is the one to report.
-        let _gone = fs::remove_file(&temporary);
-    }
-    written
 }
 
 fn tell(
@@ -128,6 +106,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use clap::Parser;
+
+    use std::path::Path;
 
     use super::*;
     use crate::certificate::{CertificatePair, PemPair};

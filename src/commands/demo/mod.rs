@@ -25,6 +25,7 @@ use crate::certificate::resolver::ServedCertificate;
 use crate::clock::Clock;
 use crate::commands::assembly::{Assembly, Outside, assemble};
 use crate::config::DEFAULT_SECRET_NAME;
+use crate::event::NoEvents;
 use crate::policy::Policy;
 use crate::secret::SecretStore;
 use crate::secret::memory::MemorySecretStore;
@@ -101,6 +102,7 @@ impl Stage {
         let outside = Outside {
             store: Arc::clone(&store) as Arc<dyn SecretStore>,
             pods: Arc::new(NoPods),
+            events: Arc::new(NoEvents),
             tokens: Arc::new(BuiltInTokens(clock.clone())),
         };
         let settings = admit::Settings {

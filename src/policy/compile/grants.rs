@@ -183,20 +183,15 @@ fn registry_fault(text: &str) -> Option<String> {
                 .to_owned(),
         )
     };
-    let host = with_any_account(text).filter(|host| !host[..12].contains('*'));
-    let Some(host) = host else { return general() };
-    let region = host
-        .split_once("ecr.")
-        .or_else(|| host.split_once("ecr-fips."))
-        .and_then(|(_, rest)| rest.split_once('.'));
-    let Some((region, _)) = region else {
+    let Some(host) = with_any_account(text) else {
         return general();
     };
-    if region.contains('*') {
-        // Only the region may be starred besides the account.
-        let star_elsewhere = host.matches('*').count() != region.matches('*').count();
-        let with_region = host.replacen(region, "x", 1);
-        let fits = !star_elsewhere && EcrHost::parse(&with_region).is_some();
+    // In `dkr.ecr.REGION` and `dkr-ecr.REGION`.
+    let mut parts: Vec<&str> = host.split('.').collect();
+    let at = if parts[1].starts_with("dkr-") { 2 } else { 3 };
+    if let Some(region) = parts.get_mut(at).filter(|region| region.contains('*')) {
+        *region = "x";
+        let fits = EcrHost::parse(&parts.join(".")).is_some();
         return if fits { None } else { general() };
     }
     match crate::image::ecr::Host::classify(&host) {

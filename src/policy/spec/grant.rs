@@ -11,9 +11,9 @@ pub(in crate::policy) const MOST_REPOSITORIES: usize = 16;
 /// `*`, an account id, or a host of the one form that ECR has.
 pub(super) const REGISTRY_PATTERN: &str = concat!(
     r"^(\*|[0-9]{12}|([0-9]{12}|\*)\.dkr(",
-    r"\.ecr(-fips)?\.[a-z0-9*-]{1,63}\.(amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|",
+    r"\.ecr(-fips)?\.[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?\.(amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|",
     r"cloud\.adc-e\.uk|csp\.hci\.ic\.gov)|",
-    r"-ecr(-fips)?\.[a-z0-9*-]{1,63}\.(on\.aws|on\.amazonwebservices\.com\.cn)))$"
+    r"-ecr(-fips)?\.[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?\.(on\.aws|on\.amazonwebservices\.com\.cn)))$"
 );
 pub(super) const REGION_PATTERN: &str = r"^[a-z]{2,5}(-[a-z]+){1,2}-[0-9]{1,2}$";
 /// Segments in which `*` stands for any run of characters; `**` as the last one for everything below.

@@ -20,8 +20,14 @@ use crate::support::proxy::ConnectProxy;
 
 /// Tells the child that it is one, and the region to mint in.
 const REGION: &str = "ECR_ADMISSION_TEST_REGION";
-/// The role that it assumes, as a policy names it, in JSON.
+/// The role that it assumes, as a policy names it, in JSON; it then tells for how long the token lives, too.
 pub(super) const ROLE: &str = "ECR_ADMISSION_TEST_ROLE";
+
+/// How often the child is to mint; once, unless it is told.
+pub(super) const MINTS: &str = "ECR_ADMISSION_TEST_MINTS";
+/// A file that is replaced between two mints, and by what.
+pub(super) const REPLACE: &str = "ECR_ADMISSION_TEST_REPLACE";
+pub(super) const REPLACEMENT: &str = "ECR_ADMISSION_TEST_REPLACEMENT";
 
 /// The child: mints with nothing but its environment, and says on one line what came of it.
 #[tokio::test]
@@ -30,25 +36,36 @@ async fn child() {
     let Ok(region) = std::env::var(REGION) else {
         return;
     };
-    let settings = AwsSettings::from_environment(|name| std::env::var(name).ok());
+    let settings = AwsSettings {
+        // Programs and several calls may lie before it, on a busy machine.
+        mint_timeout: Duration::from_secs(30),
+        ..AwsSettings::from_environment(|name| std::env::var(name).ok())
+    };
     let source = EcrTokenSource::load(&settings, &Clock::system())
         .await
         .unwrap();
     let warm = source.warm_up().await.is_ok();
+    let variable = |name: &str| std::env::var(name).ok();
+    let role = variable(ROLE).map(|role| serde_json::from_str::<Role>(&role).unwrap());
     let mut key = key(&region);
-    if let Ok(role) = std::env::var(ROLE) {
-        let role: Role = serde_json::from_str(&role).unwrap();
-        key.identity = Identity::Role(RoleIdentity::new(&role));
+    if let Some(role) = &role {
+        key.identity = Identity::Role(RoleIdentity::new(role));
+    }
+    let mints: usize = variable(MINTS).map_or(1, |mints| mints.parse().unwrap());
+    for _ in 1..mints {
+        // What comes of the last one counts.
+        let _ = source.mint(&key).await;
+        if let (Some(file), Some(text)) = (variable(REPLACE), variable(REPLACEMENT)) {
+            std::fs::write(file, text).unwrap();
+        }
     }
     match source.mint(&key).await {
-        Ok(token) => {
+        Ok(token) if role.is_some() => {
             let life = token.expires_at.duration_since(token.issued_at);
-            println!(
-                "\nRESULT warm={warm} {} for {} h",
-                token.password(),
-                (life.as_mins() + 1) / 60
-            );
+            let hours = (life.as_mins() + 1) / 60;
+            println!("\nRESULT warm={warm} {} for {hours} h", token.password());
         }
+        Ok(token) => println!("\nRESULT warm={warm} {}", token.password()),
         Err(error) => println!("\nRESULT warm={warm} {} {error}", error.kind.label()),
     }
 }
@@ -66,7 +83,7 @@ pub(super) async fn in_child(variables: &[(&str, &str)]) -> String {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(Duration::from_secs(30), child).await;
+    let output = tokio::time::timeout(Duration::from_mins(1), child).await;
     let output = output.expect("the child hangs").unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = said.lines().find_map(|line| line.strip_prefix("RESULT "));
@@ -74,7 +91,7 @@ pub(super) async fn in_child(variables: &[(&str, &str)]) -> String {
         .to_owned()
 }
 
-const MINTED: &str = "warm=true password-of-eu-west-1 for 12 h";
+pub(super) const MINTED: &str = "warm=true password-of-eu-west-1";
 
 #[tokio::test]
 async fn keys_in_the_environment_need_no_region_and_no_trusted_certificates() {
@@ -156,7 +173,7 @@ async fn a_role_that_cannot_be_assumed_is_told_from_missing_credentials() {
             &ecr.url,
             jwt,
             Some(("AccessDenied", refused)),
-            "denied AWS credentials could not be loaded: check the role's trust",
+            "denied AWS credentials could not be loaded: check the trust policy of arn:aws:iam::123456789012:role/puller, which",
         ),
         (
             &ecr.url,

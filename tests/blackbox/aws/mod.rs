@@ -2,6 +2,7 @@
 
 mod chain;
 mod failures;
+mod identities;
 mod network;
 mod roles;
 

@@ -49,12 +49,14 @@ async fn a_role_that_cannot_be_assumed_is_named_with_what_to_check() {
     let ecr = EcrDouble::start().await;
     ecr.refuse_roles("AccessDenied", "not authorized to perform sts:AssumeRole");
     let refused = mint(&ecr, TENANT).await;
-    let expected = "warm=true denied role arn:aws:iam::123456789012:role/tenants/team-a: ";
+    let expected = "warm=true denied AWS credentials could not be loaded: check the trust policy of \
+                    arn:aws:iam::123456789012:role/tenants/team-a,";
     assert!(refused.starts_with(expected), "{refused}");
-    assert!(
-        refused.contains("check the role's trust policy"),
-        "{refused}"
-    );
     assert!(!refused.contains("cluster-1"), "{refused}");
     assert!(ecr.calls().is_empty());
+
+    ecr.refuse_roles("Throttling", "Rate exceeded");
+    let throttled = mint(&ecr, TENANT).await;
+    let expected = "warm=true throttled role arn:aws:iam::123456789012:role/tenants/team-a: ";
+    assert!(throttled.starts_with(expected), "{throttled}");
 }

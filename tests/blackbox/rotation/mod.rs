@@ -14,6 +14,7 @@ use ecr_admission::certificate::development::DevelopmentCa;
 use ecr_admission::certificate::managed::Plan;
 use tokio::runtime::Builder;
 
+use crate::support::seeds::seeds;
 use simulation::{Outcome, Setting, Simulation};
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -56,15 +57,6 @@ fn simulate(setting: Setting) -> Outcome {
         .build()
         .unwrap();
     runtime.block_on(async { Simulation::new(setting).run().await })
-}
-
-/// The usual seeds, or those of `SIMULATION_SEEDS=5000..5100 cargo test rotation`.
-fn seeds(usual: Range<u64>) -> Range<u64> {
-    let Ok(asked) = std::env::var("SIMULATION_SEEDS") else {
-        return usual;
-    };
-    let (from, to) = asked.split_once("..").expect("SIMULATION_SEEDS=FROM..TO");
-    from.parse().unwrap()..to.parse().unwrap()
 }
 
 /// Runs one simulation for each seed. `judged` is the least part of the time in which nothing was excused.

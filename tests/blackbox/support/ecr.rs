@@ -38,7 +38,8 @@ pub(crate) struct Reply {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// A token with this password that lives this long.
+    /// A token with this password that lives this long. `REGION` in it stands for the call's region, `EXPIRY` for the
+    /// second (Unix) in which it ends.
     Token(String, SignedDuration),
     /// What moto answers, always: a token that expired in 2015.
     Moto,
@@ -231,8 +232,11 @@ async fn respond(request: Request<Incoming>, state: Arc<State>) -> io::Result<An
         Answer::Raw(status, body) => (status, body),
         Answer::Moto => (200, token("123456789012-auth-token", 1_420_070_400)),
         Answer::Token(password, life) => {
-            let password = password.replace("REGION", &call.region);
-            (200, token(&password, (now + life).as_second()))
+            let expires_at = (now + life).as_second();
+            let password = password
+                .replace("REGION", &call.region)
+                .replace("EXPIRY", &expires_at.to_string());
+            (200, token(&password, expires_at))
         }
         Answer::Error(status, code, message) => (
             status,

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use ecr_admission::admit::{Admission, Settings, Webhook};
 use ecr_admission::clock::Clock;
 use ecr_admission::commands::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
+use ecr_admission::event::EventSink;
 use ecr_admission::namespace::NamespaceIndex;
 use ecr_admission::policy::{OnFailure, Policy};
 use ecr_admission::pull_secret::State;
@@ -27,6 +28,7 @@ use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
+use super::events::Noticeboard;
 use super::mint::Mint;
 use super::review::wire;
 use super::store::CountingStore;
@@ -52,6 +54,7 @@ pub(crate) struct Service {
     pub(crate) store: Arc<CountingStore>,
     pub(crate) tokens: Arc<Mint>,
     pub(crate) pods: Arc<Pods>,
+    pub(crate) events: Arc<Noticeboard>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) index: Arc<SecretIndex>,
     pub(crate) namespaces: Arc<NamespaceIndex>,
@@ -91,9 +94,11 @@ impl Service {
         let store = Arc::new(CountingStore::new(Arc::clone(cluster)));
         let tokens = Arc::new(Mint::new(clock));
         let pods = Arc::new(Pods::default());
+        let board = Arc::new(Noticeboard::default());
         let outside = Outside {
             store: Arc::clone(&store) as Arc<dyn SecretStore>,
             pods: Arc::clone(&pods) as Arc<dyn PodImages>,
+            events: Arc::clone(&board) as Arc<dyn EventSink>,
             tokens: Arc::clone(&tokens) as Arc<_>,
         };
         let settings = Settings {
@@ -106,12 +111,16 @@ impl Service {
             admission,
             index,
             namespaces,
+            events,
+            tokens: _,
         } = assemble(settings, clock, outside, ours);
+        tokio::spawn(async move { events.run().await });
         Self {
             clock: clock.clone(),
             store,
             tokens,
             pods,
+            events: board,
             admission,
             index,
             namespaces,

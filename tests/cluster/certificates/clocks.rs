@@ -28,7 +28,7 @@ const RENEWED_EARLY: [&str; 5] = [
 ];
 
 /// What makes a process take another time for the right one.
-fn wrong_clock(folder: &Path) -> PathBuf {
+pub(crate) fn wrong_clock(folder: &Path) -> PathBuf {
     let source = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/cluster/fixtures/clock.c"

@@ -2,7 +2,7 @@
 
 mod bundle_policy;
 mod clients;
-mod clocks;
+pub(crate) mod clocks;
 mod files;
 mod repair;
 mod rotation;

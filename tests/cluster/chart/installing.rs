@@ -15,10 +15,12 @@ use crate::harness::{eventually, run};
 const KINDS: &str = "all,secrets,configmaps,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,\
     networkpolicies,poddisruptionbudgets,mutatingwebhookconfigurations,validatingwebhookconfigurations,\
     validatingadmissionpolicies,validatingadmissionpolicybindings,certificates.cert-manager.io,issuers.cert-manager.io";
+/// No Pod runs here, so no Job would ever end; `uninstalling.rs` does what it does.
+const NO_PODS: [&str; 1] = ["--no-hooks"];
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
 
 /// A control plane that knows cert-manager's kinds.
-async fn start(name: &str) -> ControlPlane {
+pub(super) async fn start(name: &str) -> ControlPlane {
     let plane = ControlPlane::start(name).await;
     for entry in std::fs::read_dir(from_run("CLUSTER_CERT_MANAGER")).unwrap() {
         let file = entry.unwrap().path();
@@ -39,14 +41,14 @@ async fn start(name: &str) -> ControlPlane {
 }
 
 /// Runs kubectl, which must succeed.
-async fn done(plane: &ControlPlane, arguments: &[&str]) -> String {
+pub(super) async fn done(plane: &ControlPlane, arguments: &[&str]) -> String {
     let said = plane.kubectl(arguments, "").await;
     assert!(said.ok, "kubectl {arguments:?}: {}", said.err);
     said.out
 }
 
 /// Runs helm, which must succeed.
-async fn helm(helm: Helm, plane: &ControlPlane, command: &str, arguments: &[&str]) {
+pub(super) async fn helm(helm: Helm, plane: &ControlPlane, command: &str, arguments: &[&str]) {
     let said = helm.release(plane, command, arguments).await;
     assert!(said.ok, "{helm:?} {command} {arguments:?}: {said:?}");
 }
@@ -67,8 +69,12 @@ async fn objects(plane: &ControlPlane) -> Vec<Value> {
     items
 }
 
+/// The definition of EcrPolicy, which goes with no release: all policies would go with it.
+const POLICIES: &str =
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ecrpolicies.ecr-admission.dev";
+
 /// Each of them by identity.
-async fn everything(plane: &ControlPlane) -> BTreeSet<String> {
+pub(super) async fn everything(plane: &ControlPlane) -> BTreeSet<String> {
     objects(plane).await.iter().map(identity).collect()
 }
 
@@ -84,7 +90,7 @@ async fn generations(plane: &ControlPlane) -> BTreeMap<String, u64> {
 }
 
 /// Waits until there is what was there before, and nothing else.
-async fn nothing_is_left(plane: &ControlPlane, before: &BTreeSet<String>) {
+pub(super) async fn nothing_is_left(plane: &ControlPlane, before: &BTreeSet<String>) {
     eventually("nothing is left behind", async || {
         &everything(plane).await == before
     })
@@ -126,7 +132,7 @@ async fn has_pods(plane: &ControlPlane, count: usize) -> bool {
     list["items"].as_array().unwrap().len() == count
 }
 
-async fn create_namespace(plane: &ControlPlane) {
+pub(super) async fn create_namespace(plane: &ControlPlane) {
     let object = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -218,21 +224,32 @@ async fn install_upgrade_and_uninstall(by: Helm) {
             .all(|bundle| !patched.contains(bundle))
     );
 
-    helm(by, &plane, "uninstall", &[]).await;
+    helm(by, &plane, "uninstall", &NO_PODS).await;
     nothing_is_left(&plane, &before).await;
 
     for file in fixtures() {
         helm(by, &plane, "install", &["--values", &file]).await;
         let made = everything(&plane).await;
         for object in by.render(&[arguments, &["--values", &file]].concat()).await {
-            assert!(made.contains(&identity(&object)), "{file}: {object}");
+            assert!(
+                is_kept(&object) || made.contains(&identity(&object)),
+                "{file}: {object}"
+            );
         }
         if file == values("everything") {
             eventually("three Pods are made", async || has_pods(&plane, 3).await).await;
         }
-        helm(by, &plane, "uninstall", &[]).await;
+        helm(by, &plane, "uninstall", &NO_PODS).await;
         nothing_is_left(&plane, &before).await;
+        if file == values("everything") {
+            assert!(plane.api.exists(POLICIES).await, "all policies are gone");
+        }
     }
+}
+
+/// Whether helm leaves it there.
+fn is_kept(object: &Value) -> bool {
+    object["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! The Helm chart and the plain manifests: what they are rendered to, and that a real API server takes it.
 
+mod identities;
 mod installing;
+mod modes;
+mod oci;
 mod options;
 mod rendering;
+mod uninstalling;
 mod values;
 
 use serde_json::Value;

@@ -17,6 +17,12 @@ pub(crate) struct Component {
     log: PathBuf,
 }
 
+/// Resident memory in MiB: now, and the most that there has been.
+pub(crate) struct Memory {
+    pub(crate) resident: f64,
+    pub(crate) most: f64,
+}
+
 impl Component {
     /// Starts `command` (program, arguments, environment; the rest is ours) with its output appended to `log`.
     pub(crate) fn start(command: &Command, log: &Path) -> Self {
@@ -61,6 +67,34 @@ impl Component {
         // Until the leash reaps it, what has ended is a zombie.
         let runs = state.is_ok_and(|state| !state.contains(") Z "));
         assert!(runs, "it has ended:\n{}", self.log());
+    }
+
+    /// The processor time that it has used so far, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap();
+        // Behind its name, which may hold anything: the fields from the third on (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let ticks: f64 = fields[11..13]
+            .iter()
+            .map(|field| field.parse::<f64>().unwrap())
+            .sum();
+        // Linux shows times to programs in hundredths of a second on every machine.
+        ticks / 100.0
+    }
+
+    /// What it has in memory.
+    pub(crate) fn memory(&self) -> Memory {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kibibytes = line.unwrap().trim().trim_end_matches(" kB");
+            kibibytes.parse::<f64>().unwrap() / 1_024.0
+        };
+        Memory {
+            resident: field("VmRSS:"),
+            most: field("VmHWM:"),
+        }
     }
 
     /// All that it has said so far.

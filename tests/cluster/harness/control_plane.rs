@@ -104,6 +104,11 @@ impl ControlPlane {
         }
     }
 
+    /// The API server, which must run.
+    pub(crate) fn api_server(&self) -> &Component {
+        self.api_server.as_ref().unwrap()
+    }
+
     /// Kills the API server.
     pub(crate) fn kill_api_server(&mut self) {
         self.api_server = None;
@@ -230,7 +235,7 @@ fn authority(names: &[&str]) -> DevelopmentCa {
 }
 
 /// Ports below those that the kernel gives to outgoing connections, so that nobody takes one before we use it.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let mut held = Vec::new();
     while held.len() < N {
         let port = fastrand::u16(10_000..32_000);

@@ -62,7 +62,7 @@ impl Helm {
     /// The objects that the chart is rendered to.
     pub(crate) async fn render(self, arguments: &[&str]) -> Vec<Value> {
         // Helm 3 takes the cluster for a 1.20 otherwise.
-        let version = ["--kube-version", &version()];
+        let version = ["--no-hooks", "--kube-version", &version()];
         let all = [&version, arguments].concat();
         let said = self.chart(&["template", RELEASE], &all).await;
         assert!(said.ok, "{arguments:?}: {}", said.err);

@@ -1,12 +1,14 @@
 //! A namespace of one test's own.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
-use super::api::{Answer, Api};
+use super::api::{Answer, Api, Refusal};
 use super::control_plane::{ControlPlane, Said};
 use super::eventually;
 
@@ -71,10 +73,53 @@ impl<'a> Namespace<'a> {
         said
     }
 
+    /// The Events with a reason, as kubectl lists them: type, object, message.
+    pub(crate) async fn events(&self, reason: &str) -> Vec<String> {
+        let selector = format!("--field-selector=reason={reason}");
+        let columns = "-o=custom-columns=:.type,:.regarding.kind,:.regarding.name,:.note";
+        let list = [
+            "get",
+            "events.events.k8s.io",
+            &selector,
+            "--no-headers",
+            columns,
+        ];
+        let said = self.kubectl_ok(&list, "").await;
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        said.out.lines().map(words).collect()
+    }
+
+    /// The one Event with a reason, once it is there.
+    pub(crate) async fn event(&self, reason: &str) -> String {
+        eventually("the Event is there", async || {
+            !self.events(reason).await.is_empty()
+        })
+        .await;
+        let events = self.events(reason).await;
+        let [event] = &events[..] else {
+            panic!("{reason}: {events:?}");
+        };
+        event.clone()
+    }
+
     pub(crate) async fn create_pod(&self, name: &str, spec: &Value) -> Answer {
         let pod =
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         self.api().create(&self.path("pods"), &pod).await
+    }
+
+    /// Creates a Pod, once, however often a busy API server gives no answer.
+    pub(crate) async fn create_pod_patiently(&self, name: &str, spec: &Value) -> Answer {
+        for tried in 0..60 {
+            match self.create_pod(name, spec).await {
+                Err(Refusal { code: 0, .. }) => sleep(Duration::from_secs(1)).await,
+                Err(Refusal { code: 409, .. }) if tried > 0 => {
+                    return self.api().get(&self.path(&format!("pods/{name}"))).await;
+                }
+                answer => return answer,
+            }
+        }
+        panic!("the API server never said what became of Pod {name}");
     }
 
     /// Creates a Pod with one container and no finalizer, which must be admitted.

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
     kubeconfig: Option<PathBuf>,
+    /// What it logs, if not everything.
+    level: Option<&'static str>,
 }
 
 impl Settings {
@@ -46,6 +48,14 @@ impl Settings {
     pub(crate) fn with(mut self, more: impl IntoIterator<Item = OsString>) -> Self {
         self.arguments.extend(more);
         self
+    }
+
+    /// With fewer log lines.
+    pub(crate) fn logging(self, level: &'static str) -> Self {
+        Self {
+            level: Some(level),
+            ..self
+        }
     }
 
     /// With another way to the API server, as another account.
@@ -95,7 +105,8 @@ impl Webhook {
         serve
             .args(["serve", "--namespace", "ecr-admission"])
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--log", "debug"])
+            .args(["--log-format", "json"])
+            .args(["--log", settings.level.unwrap_or("debug")])
             .args(settings.arguments)
             .env("KUBECONFIG", kubeconfig)
             .env("AWS_ENDPOINT_URL_ECR", &ecr.url)

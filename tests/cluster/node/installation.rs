@@ -1,8 +1,7 @@
 //! ecr-admission, installed by helm from its chart.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -10,7 +9,8 @@ use super::machine::AWS;
 use super::patiently;
 use super::registry::OPEN_HOST;
 use crate::ecr::EcrDouble;
-use crate::harness::control_plane::{ControlPlane, from_run};
+use crate::harness::control_plane::ControlPlane;
+use crate::harness::helm::Helm;
 use crate::harness::namespace::SECRET;
 use crate::harness::webhook::counted;
 
@@ -50,21 +50,16 @@ impl Installation {
 
     /// Installs it with these values (`path=value`) beside our own, and none of an earlier time, and waits until it serves.
     pub(crate) async fn upgrade(&self, plane: &ControlPlane, set: &[&str]) {
-        let mut helm =
-            tokio::process::Command::new(Path::new(&from_run("CLUSTER_HELM")).join("helm"));
-        helm.args(["upgrade", "--install", "--create-namespace", NAMESPACE])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/chart"))
-            .args(["--namespace", NAMESPACE, "--values"])
-            .arg(&self.values)
-            .args(set.iter().flat_map(|value| ["--set", value]))
-            .env_clear()
-            .env("HOME", &plane.folder)
-            .env("KUBECONFIG", plane.folder.join("admin.kubeconfig"))
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = helm.output().await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "helm upgrade: {said}");
+        self.upgrade_by(Helm::Four, plane, set).await;
+    }
+
+    /// The same, by this helm.
+    pub(crate) async fn upgrade_by(&self, helm: Helm, plane: &ControlPlane, set: &[&str]) {
+        let values = self.values.to_str().unwrap();
+        let mut arguments = vec!["--install", "--create-namespace", "--values", values];
+        arguments.extend(set.iter().flat_map(|value| ["--set", value]));
+        let said = helm.release(plane, "upgrade", &arguments).await;
+        assert!(said.ok, "{helm:?} upgrade {set:?}: {}", said.err);
         self.serves(plane, 2).await;
         let injects = !set.contains(&"injectPolicy.mode=Never");
         let image = format!("--image={INJECTED_BY_POLICY}/probe:v1");
@@ -72,6 +67,16 @@ impl Installation {
         patiently("the API server injects too, if it is to", async || {
             let said = plane.kubectl(&probe, "").await;
             said.ok && said.out.contains(SECRET) == injects
+        })
+        .await;
+    }
+
+    /// Takes it away, and waits until it is gone.
+    pub(crate) async fn uninstall(&self, plane: &ControlPlane) {
+        let said = Helm::Four.release(plane, "uninstall", &["--wait"]).await;
+        assert!(said.ok, "helm uninstall: {}", said.err);
+        patiently("the replicas are gone", async || {
+            self.pods(plane).await.is_empty()
         })
         .await;
     }

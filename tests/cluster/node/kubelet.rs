@@ -42,6 +42,11 @@ impl Node {
         }
     }
 
+    /// From now on, images of this registry host come from another server than those of all others.
+    pub(crate) fn lead(&self, plane: &ControlPlane, host: &str, server: &str) {
+        lead(plane, &plane.folder.join(self.name), host, server);
+    }
+
     /// Waits until the control plane calls it ready.
     pub(crate) async fn ready(&self, plane: &ControlPlane) {
         patiently("the node is ready", async || {
@@ -68,14 +73,18 @@ fn write(path: PathBuf, text: &str) {
 
 /// Every registry host, ECR's among them, is ours: no name is resolved, and the kubelet knows no difference.
 fn write_registries(plane: &ControlPlane, folder: &Path) {
-    let ca = plane.folder.join("ca.crt");
     for (host, server) in [("_default", CLOSED), (OPEN_HOST, OPEN)] {
-        let text = format!(
-            "server = 'https://{server}'\n[host.'https://{server}']\ncapabilities = ['pull', 'resolve']\nca = '{}'\n",
-            ca.display()
-        );
-        write(folder.join("certs.d").join(host).join("hosts.toml"), &text);
+        lead(plane, folder, host, server);
     }
+}
+
+fn lead(plane: &ControlPlane, folder: &Path, host: &str, server: &str) {
+    let ca = plane.folder.join("ca.crt");
+    let text = format!(
+        "server = 'https://{server}'\n[host.'https://{server}']\ncapabilities = ['pull', 'resolve']\nca = '{}'\n",
+        ca.display()
+    );
+    write(folder.join("certs.d").join(host).join("hosts.toml"), &text);
 }
 
 fn write_network(folder: &Path, number: u8) {

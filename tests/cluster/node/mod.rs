@@ -4,17 +4,23 @@
 //! are run one after the other, because some of them restart, or take away, what they share.
 
 mod burst;
+mod cron_job;
+mod front;
 mod installation;
 mod kubelet;
-mod machine;
+pub(crate) mod machine;
 mod names;
 mod playground;
 mod pods;
 mod pulls;
-mod registry;
+pub(crate) mod registry;
 mod rollout;
 mod rotation;
 mod scaled_to_zero;
+mod short_lives;
+mod stream;
+mod uninstalling;
+mod upgrade;
 mod workloads;
 
 use std::time::Duration;

@@ -1,13 +1,10 @@
 //! Pods that run.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::machine::Machine;
 use super::patiently;
-use crate::harness::api::{Answer, Refusal};
+use crate::harness::api::Answer;
 use crate::harness::namespace::{Namespace, REGISTRY};
 
 /// The image of the Pod that was created without ecr-admission.
@@ -37,14 +34,7 @@ pub(crate) fn unscheduled(image: &str) -> Value {
 
 /// Creates a Pod, once, however often a busy API server gives no answer.
 pub(crate) async fn create(namespace: &Namespace<'_>, name: &str, spec: &Value) -> Answer {
-    for tried in 0..60 {
-        match namespace.create_pod(name, spec).await {
-            Err(Refusal { code: 0, .. }) => sleep(Duration::from_secs(1)).await,
-            Err(Refusal { code: 409, .. }) if tried > 0 => return Ok(pod(namespace, name).await),
-            answer => return answer,
-        }
-    }
-    panic!("the API server never said what became of Pod {name}");
+    namespace.create_pod_patiently(name, spec).await
 }
 
 /// The Pod as it is now.

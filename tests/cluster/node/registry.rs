@@ -43,6 +43,15 @@ impl Password {
             Self::Second => "$2b$05$ecradmissionnodetiersOL25J5fnGPZHtyg2HeiDz8FyZ0Znsr56",
         }
     }
+
+    /// Makes it the one that a registry with its htpasswd in this folder takes. The registry looks at the file's time of
+    /// change when it is asked.
+    pub(crate) fn write(self, folder: &Path) {
+        // Whole at once, because it may be read at any time.
+        let new = folder.join("htpasswd.new");
+        std::fs::write(&new, format!("AWS:{}\n", self.hash())).unwrap();
+        std::fs::rename(new, folder.join("htpasswd")).unwrap();
+    }
 }
 
 /// A running registry.
@@ -56,7 +65,7 @@ impl Registry {
     pub(crate) async fn start(plane: &ControlPlane) -> Self {
         let folder = plane.folder.join("registry");
         std::fs::create_dir_all(&folder).unwrap();
-        write_password(&folder, Password::First);
+        Password::First.write(&folder);
         let registry = Self {
             closed: serve(plane, &folder, "registry", CLOSED, true),
             _open: serve(plane, &folder, "open-registry", OPEN, false),
@@ -75,7 +84,7 @@ impl Registry {
     /// From now on AWS hands out this password, with this life, and the registry takes no other.
     pub(crate) fn rotate(&self, ecr: &EcrDouble, password: Password, life: SignedDuration) {
         ecr.always(Answer::Token(password.text().to_owned(), life));
-        write_password(&self.folder, password);
+        password.write(&self.folder);
     }
 
     /// Whether somebody who knows this password gets in.
@@ -133,14 +142,6 @@ impl Registry {
             .kill_on_drop(true);
         crane
     }
-}
-
-/// The registry looks at the file's time of change when it is asked.
-fn write_password(folder: &Path, password: Password) {
-    // Whole at once, because it may be read at any time.
-    let new = folder.join("htpasswd.new");
-    std::fs::write(&new, format!("AWS:{}\n", password.hash())).unwrap();
-    std::fs::rename(new, folder.join("htpasswd")).unwrap();
 }
 
 fn serve(

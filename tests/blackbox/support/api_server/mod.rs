@@ -10,6 +10,8 @@
 //! assert_eq!(api.count(Verb::Create, Resource::Secrets), 2);
 //! ```
 
+mod checks;
+mod contents;
 mod fields;
 mod objects;
 mod serve;
@@ -24,13 +26,13 @@ use ecr_admission::clock::Clock;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
+use objects::Objects;
 pub(crate) use objects::Resource;
-use objects::{Objects, key};
 use status::Status;
 
 /// What a request asks for, as RBAC calls it (an apply is a patch there).
@@ -225,101 +227,6 @@ impl Drop for ApiServer {
     fn drop(&mut self) {
         self.accepting.abort();
         self.cut();
-    }
-}
-
-/// What is in the cluster, past every rule about who may write.
-impl ApiServer {
-    pub(crate) fn add_namespace(&self, name: &str) {
-        let namespace = json!({"metadata": {"name": name}, "status": {"phase": "Active"}});
-        self.create(Resource::Namespaces, "", namespace, "kubectl-create");
-    }
-
-    pub(crate) fn annotate_namespace(&self, name: &str, annotation: &str, value: &str) {
-        self.edit(
-            Resource::Namespaces,
-            "",
-            name,
-            "kubectl-annotate",
-            |namespace| {
-                namespace["metadata"]["annotations"][annotation] = json!(value);
-            },
-        );
-    }
-
-    pub(crate) fn terminate_namespace(&self, name: &str) {
-        self.edit(
-            Resource::Namespaces,
-            "",
-            name,
-            "kubectl-delete",
-            |namespace| {
-                namespace["metadata"]["deletionTimestamp"] = json!("2026-11-21T00:00:00Z");
-                namespace["status"]["phase"] = json!("Terminating");
-            },
-        );
-    }
-
-    /// Deletes a namespace and all that is in it.
-    pub(crate) fn remove_namespace(&self, name: &str) {
-        for resource in [Resource::Secrets, Resource::Pods] {
-            let inside: Vec<String> = self
-                .shared
-                .objects()
-                .list(resource, Some(name))
-                .map(|(key, _)| key.2.clone())
-                .collect();
-            for object in inside {
-                self.remove(resource, name, &object);
-            }
-        }
-        self.remove(Resource::Namespaces, "", name);
-    }
-
-    pub(crate) fn add_pod(&self, namespace: &str, name: &str, phase: &str, spec: &Value) {
-        let pod = json!({"metadata": {"name": name}, "spec": spec, "status": {"phase": phase}});
-        self.create(Resource::Pods, namespace, pod, "kubectl-create");
-    }
-
-    pub(crate) fn get(&self, resource: Resource, namespace: &str, name: &str) -> Option<Value> {
-        let found = self.shared.objects().get(&key(resource, namespace, name));
-        found.ok()
-    }
-
-    pub(crate) fn create(&self, resource: Resource, namespace: &str, object: Value, manager: &str) {
-        let created = self
-            .shared
-            .write(|objects| objects.create(resource, namespace, object, manager));
-        expect(created);
-    }
-
-    pub(crate) fn edit(
-        &self,
-        resource: Resource,
-        namespace: &str,
-        name: &str,
-        manager: &str,
-        edit: impl FnOnce(&mut Value),
-    ) {
-        let key = key(resource, namespace, name);
-        expect(
-            self.shared
-                .write(|objects| objects.update(&key, manager, edit)),
-        );
-    }
-
-    pub(crate) fn remove(&self, resource: Resource, namespace: &str, name: &str) {
-        let key = key(resource, namespace, name);
-        expect(
-            self.shared
-                .write(|objects| objects.delete(&key, &Value::Null)),
-        );
-    }
-}
-
-fn expect<T>(result: Result<T, Status>) {
-    if let Err(status) = result {
-        panic!("a test asks for what cannot be: {}", status.body);
     }
 }
 

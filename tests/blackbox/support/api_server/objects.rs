@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use ecr_admission::clock::Clock;
 use serde_json::{Value, json};
 
+use super::checks::{check_event, check_secret};
 use super::fields::ManagedFields;
 use super::status::Status;
 
@@ -16,15 +15,19 @@ pub(crate) enum Resource {
     Secrets,
     Namespaces,
     Pods,
+    Events,
+    ServiceAccounts,
     MutatingWebhookConfigurations,
     ValidatingWebhookConfigurations,
 }
 
 impl Resource {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Secrets,
         Self::Namespaces,
         Self::Pods,
+        Self::Events,
+        Self::ServiceAccounts,
         Self::MutatingWebhookConfigurations,
         Self::ValidatingWebhookConfigurations,
     ];
@@ -40,18 +43,24 @@ impl Resource {
             Self::Secrets => "secrets",
             Self::Namespaces => "namespaces",
             Self::Pods => "pods",
+            Self::Events => "events",
+            Self::ServiceAccounts => "serviceaccounts",
             Self::MutatingWebhookConfigurations => "mutatingwebhookconfigurations",
             Self::ValidatingWebhookConfigurations => "validatingwebhookconfigurations",
         }
     }
 
     pub(crate) fn is_namespaced(self) -> bool {
-        matches!(self, Self::Secrets | Self::Pods)
+        matches!(
+            self,
+            Self::Secrets | Self::Pods | Self::Events | Self::ServiceAccounts
+        )
     }
 
     pub(crate) fn api_version(self) -> &'static str {
         match self {
-            Self::Secrets | Self::Namespaces | Self::Pods => "v1",
+            Self::Secrets | Self::Namespaces | Self::Pods | Self::ServiceAccounts => "v1",
+            Self::Events => "events.k8s.io/v1",
             Self::MutatingWebhookConfigurations | Self::ValidatingWebhookConfigurations => {
                 "admissionregistration.k8s.io/v1"
             }
@@ -63,6 +72,8 @@ impl Resource {
             Self::Secrets => "Secret",
             Self::Namespaces => "Namespace",
             Self::Pods => "Pod",
+            Self::Events => "Event",
+            Self::ServiceAccounts => "ServiceAccount",
             Self::MutatingWebhookConfigurations => "MutatingWebhookConfiguration",
             Self::ValidatingWebhookConfigurations => "ValidatingWebhookConfiguration",
         }
@@ -157,6 +168,7 @@ impl Objects {
             return Err(Status::already_exists(resource.plural(), &key.2));
         }
         check_secret(&key, &value)?;
+        check_event(&key, &value)?;
         let now = self.now();
         let metadata = &mut value["metadata"];
         metadata["creationTimestamp"] = json!(now);
@@ -325,43 +337,4 @@ fn check_update(key: &Key, before: &Value, after: &Value) -> Result<(), Status> 
         return Err(Status::invalid(kind, name, "data", cause));
     }
     check_secret(key, after)
-}
-
-fn check_secret(key: &Key, value: &Value) -> Result<(), Status> {
-    if key.0 != Resource::Secrets {
-        return Ok(());
-    }
-    if value["type"] == "kubernetes.io/tls" {
-        let missing = ["tls.crt", "tls.key"]
-            .into_iter()
-            .find(|key| !value["data"][*key].is_string());
-        let Some(missing) = missing else {
-            return Ok(());
-        };
-        let field = format!("data[{missing}]");
-        return Err(Status::invalid("Secret", &key.2, &field, "Required value"));
-    }
-    if value["type"] != "kubernetes.io/dockerconfigjson" {
-        return Ok(());
-    }
-    let field = "data[.dockerconfigjson]";
-    let Some(encoded) = value["data"][".dockerconfigjson"].as_str() else {
-        return Err(Status::invalid("Secret", &key.2, field, "Required value"));
-    };
-    let Ok(decoded) = BASE64_STANDARD.decode(encoded) else {
-        return Err(Status::new(
-            400,
-            "BadRequest",
-            "illegal base64 data at input byte 0",
-        ));
-    };
-    if serde_json::from_slice::<serde_json::Map<String, Value>>(&decoded).is_err() {
-        let cause = "Invalid value: \"<secret contents redacted>\": invalid character";
-        return Err(Status::invalid("Secret", &key.2, field, cause));
-    }
-    if decoded.len() > 1024 * 1024 {
-        let cause = "Too long: may not be more than 1048576 bytes";
-        return Err(Status::invalid("Secret", &key.2, "data", cause));
-    }
-    Ok(())
 }

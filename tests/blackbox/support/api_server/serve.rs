@@ -36,7 +36,15 @@ impl Call {
                 (*resource, None, Some(*name))
             }
             ["api", "v1", "namespaces", name] => ("namespaces", None, Some(*name)),
-            ["api", "v1", "namespaces", namespace, resource] => (*resource, Some(*namespace), None),
+            ["api", "v1", "namespaces", namespace, resource]
+            | [
+                "apis",
+                "events.k8s.io",
+                "v1",
+                "namespaces",
+                namespace,
+                resource,
+            ] => (*resource, Some(*namespace), None),
             ["api", "v1", "namespaces", namespace, resource, name] => {
                 (*resource, Some(*namespace), Some(*name))
             }
@@ -131,7 +139,10 @@ impl Call {
     /// What an account may do whose Role pins names: list and watch only what it may also get.
     fn authorize(&self) -> Result<(), Status> {
         let selector = self.query("fieldSelector");
-        let pinned = !matches!(self.resource, Resource::Namespaces | Resource::Pods);
+        let pinned = !matches!(
+            self.resource,
+            Resource::Namespaces | Resource::Pods | Resource::ServiceAccounts
+        );
         if pinned
             && matches!(self.verb, Verb::List | Verb::Watch)
             && !selector.starts_with("metadata.name=")

@@ -1,0 +1,34 @@
+//! What a cluster holds, asked once: namespaces, and the images that are named in them.
+
+use futures_util::future::BoxFuture;
+
+use crate::secret::StoreError;
+
+/// The annotation of a namespace that names registries whose credentials its Secret is to hold, with Pods or without.
+pub const REGISTRIES_ANNOTATION: &str = "ecr-admission.dev/registries";
+
+/// A namespace, as far as it is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub name: String,
+    /// The value of [`REGISTRIES_ANNOTATION`].
+    pub registries: Option<String>,
+    /// Whether it is left out when nobody named it: it opted out, or it is being deleted; the words say which.
+    pub left_out: Option<&'static str>,
+}
+
+/// Tells what is there. Each call is bounded in time by the implementation.
+pub trait Inventory: Send + Sync + 'static {
+    /// The namespaces that a label selector selects, or all.
+    fn namespaces<'a>(
+        &'a self,
+        selector: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Found>, StoreError>>;
+
+    /// One namespace; `None` when there is none of that name.
+    fn namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Found>, StoreError>>;
+
+    /// Every image that the namespace's Pods and workload templates name, repeated or not.
+    fn images<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
+}

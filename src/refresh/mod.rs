@@ -1,0 +1,202 @@
+//! One shot: what the webhook does at an admission and keeps doing, done once for namespaces that somebody names. The same
+//! policy, tokens, merge and compare-and-swap.
+
+mod need;
+mod outcome;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream;
+
+use need::{Need, Needs};
+pub use outcome::{FreshRegistry, Outcome, Verdict};
+
+use crate::clock::Clock;
+use crate::inventory::{Found, Inventory};
+use crate::policy::Policy;
+use crate::secret::{Known, Put, SecretWriter, StoreError};
+use crate::token::{Token, TokenCache, Urgency};
+
+/// Namespaces that are worked on at once.
+const AT_ONCE: usize = 8;
+
+/// What a [`Refresh`] works with.
+pub struct Parts {
+    /// What there is in the cluster.
+    pub inventory: Arc<dyn Inventory>,
+    /// Writes Secrets.
+    pub writer: SecretWriter,
+    /// Gives tokens.
+    pub tokens: TokenCache,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Which namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// These.
+    Named(Vec<String>),
+    /// Those that a label selector selects, or all, in both cases without those that opted out.
+    Listed(Option<String>),
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Where.
+    pub scope: Scope,
+    /// The registries' hosts; none means: those that a namespace's annotation, its Pods and its workload templates name.
+    pub registries: Vec<String>,
+    /// Whether only to say what would be done. Tokens are asked for all the same, which shows whether they can be had.
+    pub dry_run: bool,
+    /// Namespaces that are left out when nobody named them.
+    pub excluded: HashSet<String>,
+    /// What is allowed.
+    pub policy: Policy,
+}
+
+/// Makes Secrets fresh, once.
+pub struct Refresh {
+    parts: Parts,
+    wish: Wish,
+}
+
+impl Refresh {
+    /// Does what `wish` says.
+    pub fn new(parts: Parts, wish: Wish) -> Self {
+        Self { parts, wish }
+    }
+
+    /// Works through the namespaces and says what came of each, in the order in which they were named or listed. What
+    /// fails in one fails in no other.
+    ///
+    /// # Errors
+    /// When it cannot be told which namespaces there are.
+    pub async fn run(&self) -> Result<Vec<Outcome>, StoreError> {
+        match &self.wish.scope {
+            Scope::Named(names) => {
+                let work = names.iter().map(|name| self.named(name));
+                Ok(stream::iter(work).buffered(AT_ONCE).collect().await)
+            }
+            Scope::Listed(selector) => {
+                let found = self.parts.inventory.namespaces(selector.as_deref()).await?;
+                let work = found.iter().map(|found| self.listed(found));
+                Ok(stream::iter(work).buffered(AT_ONCE).collect().await)
+            }
+        }
+    }
+
+    /// A namespace that somebody named. With the registries given too, nothing but the Secret need be read.
+    async fn named(&self, name: &str) -> Outcome {
+        if !self.wish.registries.is_empty() {
+            return self.refresh(name, self.given()).await;
+        }
+        match self.parts.inventory.namespace(name).await {
+            Ok(Some(found)) => self.found(&found).await,
+            Ok(None) => Outcome::failed(name, format_args!("there is no namespace {name:?}")),
+            Err(error) => Outcome::failed(name, or_name_them(&error)),
+        }
+    }
+
+    async fn listed(&self, found: &Found) -> Outcome {
+        if let Some(reason) = found.left_out {
+            Outcome::skipped(&found.name, reason)
+        } else if self.wish.excluded.contains(&found.name) {
+            Outcome::skipped(&found.name, "it is excluded")
+        } else if self.wish.registries.is_empty() {
+            self.found(found).await
+        } else {
+            self.refresh(&found.name, self.given()).await
+        }
+    }
+
+    /// What the namespace itself asks for.
+    async fn found(&self, found: &Found) -> Outcome {
+        let mut needs = Needs::default();
+        let pinned = found.registries.as_deref().unwrap_or_default();
+        needs.add_pinned(&self.wish.policy, pinned);
+        match self.parts.inventory.images(&found.name).await {
+            Ok(images) => needs.add_images(&self.wish.policy, &images),
+            Err(error) => needs.errors.push(or_name_them(&error)),
+        }
+        self.refresh(&found.name, needs).await
+    }
+
+    fn given(&self) -> Needs {
+        let mut needs = Needs::default();
+        for host in &self.wish.registries {
+            needs.add_registry(&self.wish.policy, host);
+        }
+        needs
+    }
+
+    async fn refresh(&self, namespace: &str, needs: Needs) -> Outcome {
+        let mut outcome = Outcome::new(namespace, needs.errors);
+        if needs.wanted.is_empty() {
+            return outcome;
+        }
+        let known = match self.parts.writer.known(namespace).await {
+            Ok(known) => known,
+            Err(error) => return outcome.and_failed(error),
+        };
+        let wanted = self.with_others(needs.wanted, known.as_deref());
+        let tokens = wanted
+            .iter()
+            .map(|need| self.parts.tokens.get(&need.token, Urgency::Background));
+        let mut minted: Vec<(&Need, Arc<Token>)> = Vec::new();
+        for (need, token) in wanted.iter().zip(join_all(tokens).await) {
+            match token {
+                Ok(token) => minted.push((need, token)),
+                Err(error) => {
+                    outcome =
+                        outcome.and_failed(format_args!("no token for {}: {error}", need.key));
+                }
+            }
+        }
+        if minted.is_empty() {
+            return outcome;
+        }
+        let written = if self.wish.dry_run {
+            Ok(true)
+        } else {
+            let now = self.parts.clock.now();
+            let puts: Vec<Put<'_>> = minted
+                .iter()
+                .map(|(need, token)| need.put(token, now))
+                .collect();
+            self.parts.writer.put(namespace, &puts).await
+        };
+        match written {
+            Ok(written) => outcome.fresh(minted.iter().map(fresh).collect(), written),
+            Err(error) => outcome.and_failed(error),
+        }
+    }
+
+    /// The repair of a Secret that somebody else edited drops what it held, so that is asked for with the rest.
+    fn with_others(&self, mut wanted: Vec<Need>, known: Option<&Known>) -> Vec<Need> {
+        let edited = known.filter(|known| !known.is_trusted(self.parts.clock.monotonic()));
+        let mut others = Needs::default();
+        for key in edited.into_iter().flat_map(Known::keys) {
+            others.add_registry(&self.wish.policy, key);
+        }
+        let others = others.wanted.into_iter();
+        let others: Vec<Need> = others.filter(|other| !wanted.contains(other)).collect();
+        wanted.extend(others);
+        wanted
+    }
+}
+
+fn fresh((need, token): &(&Need, Arc<Token>)) -> FreshRegistry {
+    FreshRegistry {
+        host: need.key.clone(),
+        expires_at: token.expires_at,
+    }
+}
+
+fn or_name_them(error: &StoreError) -> String {
+    format!("{error}; or name the registries (--registry), then nothing need be found")
+}

@@ -1,0 +1,174 @@
+//! What a namespace needs, from what somebody named.
+
+use crate::image::ecr::EcrHost;
+use crate::policy::{
+    Credential, Identity, Policy, Rule, decide, private_registries, private_registry,
+};
+use crate::secret::{Put, Wanted};
+use crate::token::{Token, TokenKey};
+
+/// An entry that a Secret is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    /// The `auths` key.
+    pub(super) key: String,
+    pub(super) token: TokenKey,
+}
+
+impl Need {
+    fn new(key: &str, host: &EcrHost<'_>, identity: Identity) -> Self {
+        Self {
+            key: key.to_owned(),
+            token: TokenKey {
+                identity,
+                partition: host.partition,
+                region: host.region.into(),
+            },
+        }
+    }
+
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            key: &self.key,
+            identity: self.token.identity.fingerprint(),
+            generation: 0,
+        }
+    }
+
+    /// The entry with its token, as used now: somebody asks for it.
+    pub(super) fn put<'a>(&'a self, token: &'a Token, now: jiff::Timestamp) -> Put<'a> {
+        Put {
+            wanted: self.wanted(),
+            token,
+            used_at: now,
+        }
+    }
+}
+
+/// Needs, each once, and why something that was named is none.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    pub(super) wanted: Vec<Need>,
+    pub(super) errors: Vec<String>,
+}
+
+impl Needs {
+    /// Registries of a namespace's annotation.
+    pub(super) fn add_pinned(&mut self, policy: &Policy, list: &str) {
+        let (registries, refused) = private_registries(list);
+        for registry in registries {
+            self.add_registry(policy, registry.host);
+        }
+        let refused = refused.into_iter();
+        self.errors.extend(refused.map(|refusal| {
+            format!("the annotation ecr-admission.dev/registries cannot be read: {refusal}")
+        }));
+    }
+
+    /// A registry by its host; what policy forbids is an error, for somebody asked for it.
+    pub(super) fn add_registry(&mut self, policy: &Policy, host: &str) {
+        match private_registry(host) {
+            // Any image there would do: what counts is the registry.
+            Ok(_) => self.add(policy, &format!("{host}/repository:tag"), true),
+            Err(refusal) => self.errors.push(refusal.to_string()),
+        }
+    }
+
+    /// Images of Pods and templates; one that is no private ECR image needs nothing, nor does one that policy forbids.
+    pub(super) fn add_images(&mut self, policy: &Policy, images: &[String]) {
+        for image in images {
+            self.add(policy, image, false);
+        }
+    }
+
+    fn add(&mut self, policy: &Policy, image: &str, is_asked_for: bool) {
+        let decision = decide(policy, image);
+        let Credential::Secret {
+            host,
+            key,
+            identity,
+        } = decision.credential
+        else {
+            return;
+        };
+        // A tag that is missing is the image's fault, and the Pod may be older than the rule.
+        let mut findings = decision.finding.into_iter().chain(decision.others);
+        let forbidden = findings.find(|finding| {
+            matches!(
+                finding.rule,
+                Rule::AccountNotAllowed | Rule::RegionNotAllowed
+            )
+        });
+        if let Some(finding) = forbidden {
+            if is_asked_for {
+                let (host, rule) = (host.host, finding.rule.id());
+                self.errors.push(format!(
+                    "{host}: policy does not allow this registry [{rule}]"
+                ));
+            }
+            return;
+        }
+        let need = Need::new(key, &host, identity.clone());
+        if !self.wanted.contains(&need) {
+            self.wanted.push(need);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+    const OTHER: &str = "210987654321.dkr.ecr.us-east-1.amazonaws.com";
+
+    fn hosts(needs: &Needs) -> Vec<&str> {
+        needs.wanted.iter().map(|need| need.key.as_str()).collect()
+    }
+
+    #[test]
+    fn each_registry_is_needed_once_and_what_is_not_ecr_never() {
+        let mut needs = Needs::default();
+        let policy = Policy::default();
+        needs.add_pinned(&policy, HOST);
+        let images = [
+            format!("{HOST}/a:1"),
+            format!("{OTHER}/untagged"),
+            format!("{OTHER}/b@sha256:0"),
+            "nginx".to_owned(),
+            "public.ecr.aws/x/y:1".to_owned(),
+        ];
+        needs.add_images(&policy, &images);
+        assert_eq!(hosts(&needs), [HOST, OTHER]);
+        assert!(needs.errors.is_empty());
+    }
+
+    #[test]
+    fn what_policy_forbids_is_an_error_only_for_who_asked_for_it() {
+        let policy = Policy {
+            allowed_regions: Some(["us-east-1".to_owned()].into()),
+            ..Policy::default()
+        };
+        let mut needs = Needs::default();
+        needs.add_images(&policy, &[format!("{HOST}/a:1")]);
+        assert!(needs.wanted.is_empty() && needs.errors.is_empty());
+        needs.add_pinned(&policy, &format!("{HOST},{OTHER},ghcr.io"));
+        assert_eq!(hosts(&needs), [OTHER]);
+        insta::assert_snapshot!(needs.errors.join("\n"), @r#"
+        123456789012.dkr.ecr.eu-west-1.amazonaws.com: policy does not allow this registry [region-not-allowed]
+        the annotation ecr-admission.dev/registries cannot be read: "ghcr.io" is no private ECR registry: write a host such as "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+        "#);
+    }
+
+    #[test]
+    fn a_registry_that_nodes_pull_from_by_themselves_needs_nothing() {
+        let policy = Policy {
+            native_registries: vec!["123456789012".parse().unwrap()],
+            ..Policy::default()
+        };
+        let mut needs = Needs::default();
+        needs.add_registry(&policy, HOST);
+        needs.add_registry(&policy, OTHER);
+        assert_eq!(hosts(&needs), [OTHER]);
+    }
+}

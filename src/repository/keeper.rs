@@ -1,0 +1,316 @@
+//! Keeps the repository Secrets of the namespaces that ask for some: every replica does, by compare-and-swap, and whoever
+//! comes second finds it done.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::{
+    Asked, Repository, RepositoryContent, RepositoryStore, StoredRepository, asked, names,
+};
+use crate::clock::Clock;
+use crate::health::Condition;
+use crate::policy::{Identity, Policy};
+use crate::pull_secret::state::StateEntry;
+use crate::pull_secret::{Entry, Freshness, State};
+use crate::secret::{SecretIndex, StoreErrorKind, Wanted};
+use crate::token::{Token, TokenCache, Urgency};
+use crate::watch::Mirror;
+
+/// The longest time between two looks at what is there.
+const LOOK: Duration = Duration::from_mins(1);
+/// What is added to it by chance, so that replicas do not come at one moment.
+const SPREAD: Duration = Duration::from_secs(10);
+/// How often a look is begun anew because somebody else wrote in between.
+const ATTEMPTS: usize = 5;
+
+/// What a [`Keeper`] works with.
+pub struct KeeperParts {
+    /// The namespaces that may ask.
+    pub namespaces: Vec<String>,
+    /// What is allowed.
+    pub policy: Policy,
+    /// Where Secrets are kept.
+    pub store: Arc<dyn RepositoryStore>,
+    /// Where tokens come from.
+    pub tokens: TokenCache,
+    /// Time and jitter.
+    pub clock: Clock,
+    /// Tells people.
+    pub condition: Condition,
+}
+
+/// Keeps repository Secrets. A watch of the namespaces feeds it with the values of the annotation.
+pub struct Keeper {
+    parts: KeeperParts,
+    /// How long each lives by both clocks; by `namespace/name`.
+    index: SecretIndex,
+    asking: Mutex<HashMap<String, String>>,
+    changed: Notify,
+}
+
+/// Somebody else wrote in between, or a sentence for people.
+enum Interrupted {
+    Again,
+    Failed(String),
+}
+
+/// The names in their order, and the Secret of each in a namespace; `None` where a name is free.
+type Slots = Vec<(String, Option<StoredRepository>)>;
+
+impl Keeper {
+    /// A keeper that has done nothing yet.
+    pub fn new(parts: KeeperParts) -> Self {
+        Self {
+            index: SecretIndex::new(parts.clock.clone()),
+            parts,
+            asking: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Works for ever. Cancel-safe.
+    pub async fn run(&self) {
+        loop {
+            let mut troubles = Vec::new();
+            for namespace in &self.parts.namespaces {
+                // Until the annotation is known, nothing may be taken away.
+                if let Some(value) = self.value(namespace) {
+                    troubles.extend(self.keep(namespace, &value).await);
+                }
+            }
+            for trouble in &troubles {
+                tracing::warn!(%trouble, "Argo CD repository not kept");
+            }
+            match troubles.first() {
+                Some(first) => self.parts.condition.set(format!(
+                    "{} Argo CD repositories cannot be kept, for one: {first}",
+                    troubles.len()
+                )),
+                None => self.parts.condition.clear(),
+            }
+            let next = LOOK + self.parts.clock.jitter(SPREAD);
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = sleep(next) => {}
+            }
+        }
+    }
+
+    /// Brings one namespace to what it asks for; returns what is wrong, in sentences.
+    async fn keep(&self, namespace: &str, value: &str) -> Vec<String> {
+        let Asked {
+            repositories,
+            refused,
+        } = asked(&self.parts.policy, value);
+        let why =
+            |refused| format!("namespace {namespace:?} asks for one that cannot be had: {refused}");
+        let mut troubles: Vec<String> = refused.into_iter().map(why).collect();
+        for attempt in 1..=ATTEMPTS {
+            match self.pass(namespace, &repositories).await {
+                Ok(failures) => {
+                    troubles.extend(failures);
+                    break;
+                }
+                Err(Interrupted::Again) if attempt < ATTEMPTS => {
+                    sleep(self.parts.clock.jitter(Duration::from_millis(50))).await;
+                }
+                // The next look goes on with it.
+                Err(Interrupted::Again) => break,
+                Err(Interrupted::Failed(failure)) => {
+                    troubles.push(failure);
+                    break;
+                }
+            }
+        }
+        troubles
+    }
+
+    async fn pass(
+        &self,
+        namespace: &str,
+        wanted: &[Repository],
+    ) -> Result<Vec<String>, Interrupted> {
+        let mut slots = Slots::new();
+        for name in names() {
+            let found = self.parts.store.get(namespace, &name).await;
+            slots.push((name, found.map_err(interrupted)?));
+        }
+        let mut held: HashMap<&str, (String, StoredRepository)> = HashMap::new();
+        for (name, slot) in &mut slots {
+            let Some(stored) = slot.as_ref().filter(|stored| stored.metadata.owned) else {
+                continue;
+            };
+            let url = key(stored);
+            let asked_for = wanted.iter().find(|one| Some(&one.url) == url.as_ref());
+            match asked_for {
+                Some(one) if !held.contains_key(&*one.url) => {
+                    held.insert(&one.url, (name.clone(), stored.clone()));
+                }
+                _ => {
+                    let deleted = self.parts.store.delete(namespace, name, &stored.metadata);
+                    deleted.await.map_err(interrupted)?;
+                    tracing::info!(namespace, name, "deleted an Argo CD repository Secret");
+                    *slot = None;
+                }
+            }
+        }
+        let mut free = slots
+            .iter()
+            .filter(|(_, slot)| slot.is_none())
+            .map(|(name, _)| name);
+        let mut failures = Vec::new();
+        for one in wanted {
+            let outcome = match held.get(&*one.url) {
+                Some((name, stored)) => self.renew(namespace, name, stored, one).await,
+                None => match free.next() {
+                    Some(name) => self.create(namespace, name, one).await,
+                    None => Err(Interrupted::Failed(format!(
+                        "there is no name left for {:?} in namespace {namespace:?}: Secrets of somebody else have those \
+                         that start with {}",
+                        one.url,
+                        super::NAME_PREFIX
+                    ))),
+                },
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(Interrupted::Failed(failure)) => failures.push(failure),
+                Err(again) => return Err(again),
+            }
+        }
+        Ok(failures)
+    }
+
+    async fn renew(
+        &self,
+        namespace: &str,
+        name: &str,
+        stored: &StoredRepository,
+        wanted: &Repository,
+    ) -> Result<(), Interrupted> {
+        let at = format!("{namespace}/{name}");
+        let known = self.index.saw(&at, &stored.metadata);
+        let entry = Wanted {
+            key: &wanted.url,
+            identity: Identity::Controller.fingerprint(),
+            generation: 0,
+        };
+        let freshness = known.freshness(entry, self.parts.clock.moment());
+        if freshness == Freshness::Fresh && stored.url.is_some() {
+            return Ok(());
+        }
+        let token = self.token(wanted).await?;
+        if stored.url.is_some() && known.keep(entry, token.expires_at, self.parts.clock.moment()) {
+            // There is no newer one yet.
+            return Ok(());
+        }
+        let content = content(wanted, &token, self.parts.clock.now());
+        let store = &self.parts.store;
+        let updated = store.update(namespace, name, &stored.metadata, &content);
+        updated.await.map_err(interrupted)?;
+        tracing::info!(
+            namespace,
+            name,
+            url = wanted.url,
+            "renewed an Argo CD repository Secret"
+        );
+        Ok(())
+    }
+
+    async fn create(
+        &self,
+        namespace: &str,
+        name: &str,
+        wanted: &Repository,
+    ) -> Result<(), Interrupted> {
+        let token = self.token(wanted).await?;
+        let content = content(wanted, &token, self.parts.clock.now());
+        let created = self.parts.store.create(namespace, name, &content);
+        created.await.map_err(interrupted)?;
+        tracing::info!(
+            namespace,
+            name,
+            url = wanted.url,
+            "created an Argo CD repository Secret"
+        );
+        Ok(())
+    }
+
+    async fn token(&self, wanted: &Repository) -> Result<Arc<Token>, Interrupted> {
+        let token = self.parts.tokens.get(&wanted.token, Urgency::Background);
+        token.await.map_err(|error| {
+            Interrupted::Failed(format!("no credentials for {:?}: {error}", wanted.url))
+        })
+    }
+
+    /// What the namespace asks for; `None` until that is known.
+    fn value(&self, namespace: &str) -> Option<String> {
+        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.get(namespace).cloned()
+    }
+
+    fn ask(&self, namespace: &str, value: String) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = asking.insert(namespace.to_owned(), value);
+        if before.as_ref() != asking.get(namespace) {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// Fed with the annotation's value, empty for none, keyed by namespace.
+impl Mirror<String> for Keeper {
+    fn apply(&self, key: &str, object: String) {
+        self.ask(key, object);
+    }
+
+    fn delete(&self, key: &str, _resource_version: &str) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.remove(key);
+    }
+
+    fn listed(&self, _keys: &HashSet<String>, _resource_version: &str) {}
+
+    fn heard(&self) {}
+}
+
+fn interrupted(error: crate::secret::StoreError) -> Interrupted {
+    match error.kind {
+        StoreErrorKind::Conflict | StoreErrorKind::AlreadyExists | StoreErrorKind::NotFound => {
+            Interrupted::Again
+        }
+        _ => Interrupted::Failed(error.message),
+    }
+}
+
+/// Which repository a Secret of ours is for: by its data, or where somebody edited that, by our state.
+fn key(stored: &StoredRepository) -> Option<String> {
+    let state = State::parse(stored.metadata.state.as_deref());
+    let by_state = || Some(state.entries.keys().next()?.clone());
+    stored.url.clone().or_else(by_state)
+}
+
+fn content(wanted: &Repository, token: &Token, now: Timestamp) -> RepositoryContent {
+    let mut state = State::default();
+    let entry = Entry::new(
+        token.issued_at,
+        token.expires_at,
+        Identity::Controller.fingerprint(),
+        0,
+        now,
+    );
+    let entries = &mut state.entries;
+    entries.insert(wanted.url.clone(), StateEntry::Known(entry));
+    RepositoryContent {
+        url: wanted.url.clone(),
+        password: SecretString::from(token.password()),
+        expires_at: state.first_expiry(),
+        state: state.render(),
+    }
+}

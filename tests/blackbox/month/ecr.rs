@@ -1,0 +1,40 @@
+//! ECR, with regions that fail. A password says when it stops working, so that nobody has to be believed about that.
+
+use std::time::Duration;
+
+use ecr_admission::clock::{Clock, add};
+use ecr_admission::token::{MintError, MintErrorKind, Token, TokenKey};
+use jiff::Timestamp;
+
+use crate::support::mint::{LIFE, PASSWORD};
+
+pub(crate) const REGIONS: [&str; 3] = ["eu-west-1", "us-east-1", "ap-southeast-2"];
+
+/// A token made now.
+pub(crate) fn token(key: &TokenKey, clock: &Clock) -> Token {
+    let now = clock.now();
+    let expires_at = add(now, LIFE);
+    let password = format!("{PASSWORD}/{}/{}", key.region, expires_at.as_second());
+    Token::new(password.into(), now, expires_at)
+}
+
+/// Which region a password works in, and until when.
+pub(crate) fn read(password: &str) -> Option<(&str, Timestamp)> {
+    let (region, expires_at) = password
+        .strip_prefix(PASSWORD)?
+        .strip_prefix('/')?
+        .split_once('/')?;
+    let expires_at = Timestamp::from_second(expires_at.parse().ok()?).ok()?;
+    Some((region, expires_at))
+}
+
+/// How ECR fails, and how long it takes for that.
+pub(crate) fn failure(kind: MintErrorKind) -> (Duration, MintError) {
+    let takes = match kind {
+        MintErrorKind::Unreachable => Duration::from_secs(3),
+        MintErrorKind::TimedOut => Duration::from_secs(10),
+        _ => Duration::from_millis(50),
+    };
+    let message = format!("ECR is down ({})", kind.label());
+    (takes, MintError { kind, message })
+}

@@ -1,0 +1,39 @@
+//! What a simulation came to.
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Of everything that was seen: the same seed gives the same.
+    pub(crate) digest: u64,
+    pub(super) pods: u64,
+    pub(super) warned: u64,
+    pub(super) refused: u64,
+    pub(super) unasked: u64,
+    pub(super) judged: u64,
+    pub(super) excused: u64,
+    pub(super) healed: u64,
+    pub(super) writes: u64,
+    pub(super) conflicts: u64,
+    pub(super) deletions: u64,
+    pub(super) minted: u32,
+    pub(super) mints_failed: u32,
+    pub(super) crashes: u64,
+    /// New namespaces, and Secrets that somebody edited or deleted.
+    pub(super) founded: u64,
+    pub(super) meddled: u64,
+    /// Each entry of a Secret that Pods use, and for how long.
+    pub(super) used_minutes: u64,
+}
+
+impl Outcome {
+    /// It proves something only if much happened, and most of it was not excused.
+    pub(crate) fn assert_eventful(&self) {
+        assert!(self.pods > 1_000 && self.warned > 0 && self.refused > 0);
+        assert!(self.crashes > 10 && self.mints_failed > 50 && self.conflicts > 10);
+        assert!(self.healed > 0, "nothing was ever broken");
+        assert!(self.judged > 100_000 && self.excused * 10 < self.judged);
+        // Each entry at half of its life, once; and what is made anew.
+        let due = self.used_minutes / (6 * 60) + 2 * (self.founded + self.meddled);
+        assert!(self.writes < due, "{} writes, {due} were due", self.writes);
+    }
+}

@@ -1,0 +1,217 @@
+//! Namespaces and Pods, which come and go.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use ecr_admission::secret::memory::NamespacePhase;
+use tokio::time::Instant;
+
+use super::ecr::REGIONS;
+use super::faults::exponential;
+use super::per_day;
+use crate::support::review::image_in;
+
+/// How long a namespace and a Pod live on average.
+const NAMESPACE_LIFE: Duration = Duration::from_hours(24 * 10);
+const POD_LIFE: Duration = Duration::from_hours(30);
+/// How many Pods a namespace gets in a day.
+const PODS_PER_DAY: f64 = 4.0;
+/// How many registries (accounts) there are in a region.
+const ACCOUNTS: usize = 4;
+
+/// What is special about a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing.
+    Ordinary,
+    /// Somebody has a Secret of our name in it.
+    Foreign,
+    /// A newer version has put an entry into its Secret that nobody here understands.
+    Newer,
+    /// Nobody creates Pods in it after its first day.
+    Asleep,
+    /// Somebody edits or deletes its Secret now and then.
+    Vandalised,
+}
+
+/// A registry: an account in a region, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Registry(usize);
+
+/// An image of each registry.
+static IMAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let all = 0..ACCOUNTS * REGIONS.len();
+    let image = |number| image_in(number / REGIONS.len() + 1, REGIONS[number % REGIONS.len()]);
+    all.map(image).collect()
+});
+
+impl Registry {
+    fn any(rng: &mut fastrand::Rng) -> Self {
+        Self(rng.usize(..IMAGES.len()))
+    }
+
+    pub(crate) fn region(self) -> usize {
+        self.0 % REGIONS.len()
+    }
+
+    pub(crate) fn image(self) -> &'static str {
+        &IMAGES[self.0]
+    }
+
+    pub(crate) fn host(self) -> &'static str {
+        self.image().split('/').next().unwrap_or_default()
+    }
+}
+
+pub(crate) struct Pod {
+    pub(crate) registries: Vec<Registry>,
+    created: Instant,
+    ends: Instant,
+}
+
+pub(crate) struct Namespace {
+    pub(crate) kind: Kind,
+    pub(crate) phase: NamespacePhase,
+    pub(crate) created: Instant,
+    /// When it ends, or is gone.
+    until: Instant,
+    registries: Vec<Registry>,
+    pub(crate) pods: Vec<Pod>,
+    /// When somebody last disturbed its Secret.
+    pub(crate) disturbed: Option<Instant>,
+}
+
+impl Namespace {
+    fn new(now: Instant, rng: &mut fastrand::Rng) -> Self {
+        let kind = match rng.u8(..100) {
+            0..2 => Kind::Foreign,
+            2..5 => Kind::Newer,
+            5..15 => Kind::Asleep,
+            15..25 => Kind::Vandalised,
+            _ => Kind::Ordinary,
+        };
+        let mut registries = vec![Registry::any(rng)];
+        if rng.u8(..5) < 2 {
+            registries.push(Registry::any(rng));
+            registries.dedup();
+        }
+        Self {
+            kind,
+            phase: NamespacePhase::Active,
+            created: now,
+            until: now + exponential(NAMESPACE_LIFE, rng),
+            registries,
+            pods: Vec::new(),
+            disturbed: None,
+        }
+    }
+
+    /// The registries that Pods use, and since when each is used.
+    pub(crate) fn used(&self) -> Vec<(Registry, Instant)> {
+        let since = |registry: &Registry| {
+            let users = self
+                .pods
+                .iter()
+                .filter(|pod| pod.registries.contains(registry));
+            users.map(|pod| pod.created).min()
+        };
+        let used = self.registries.iter();
+        used.filter_map(|registry| Some((*registry, since(registry)?)))
+            .collect()
+    }
+
+    /// The registries of a new Pod.
+    pub(crate) fn pick(&self, rng: &mut fastrand::Rng) -> Vec<Registry> {
+        if rng.bool() {
+            self.registries.clone()
+        } else {
+            vec![self.registries[rng.usize(..self.registries.len())]]
+        }
+    }
+
+    pub(crate) fn run(&mut self, registries: Vec<Registry>, rng: &mut fastrand::Rng) {
+        let created = Instant::now();
+        self.pods.push(Pod {
+            registries,
+            created,
+            ends: created + exponential(POD_LIFE, rng),
+        });
+    }
+
+    fn gets_pods(&self, now: Instant) -> bool {
+        let asleep = self.kind == Kind::Asleep && now - self.created > per_day(1);
+        self.phase == NamespacePhase::Active && !asleep
+    }
+}
+
+/// All namespaces by name, those that are gone left out.
+#[derive(Default)]
+pub(crate) struct Population {
+    pub(crate) namespaces: BTreeMap<String, Namespace>,
+}
+
+/// What becomes of a namespace.
+pub(crate) enum Turn {
+    Begins,
+    Ends,
+    IsGone,
+}
+
+impl Population {
+    /// Lets a minute pass: Pods end, and namespaces come and go so that there are about `wanted`.
+    pub(crate) fn step(
+        &mut self,
+        wanted: usize,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) -> Vec<(String, Turn)> {
+        let mut turns = Vec::new();
+        for (name, namespace) in &mut self.namespaces {
+            namespace.pods.retain(|pod| pod.ends > now);
+            if namespace.until > now {
+                continue;
+            }
+            if namespace.phase == NamespacePhase::Active {
+                namespace.phase = NamespacePhase::Terminating;
+                namespace.until = now + Duration::from_secs(rng.u64(60..300));
+                turns.push((name.clone(), Turn::Ends));
+            } else {
+                turns.push((name.clone(), Turn::IsGone));
+            }
+        }
+        let gone = turns
+            .iter()
+            .filter(|(_, turn)| matches!(turn, Turn::IsGone));
+        let gone: HashSet<&String> = gone.map(|(name, _)| name).collect();
+        self.namespaces.retain(|name, _| !gone.contains(name));
+        // A few names more than namespaces, so that names come back.
+        for _ in 0..wanted
+            .saturating_sub(self.namespaces.len())
+            .min(wanted / 30 + 1)
+        {
+            let name = format!("team-{}", rng.usize(..wanted + wanted / 5));
+            if !self.namespaces.contains_key(&name) {
+                let namespace = Namespace::new(now, rng);
+                self.namespaces.insert(name.clone(), namespace);
+                turns.push((name, Turn::Begins));
+            }
+        }
+        turns
+    }
+
+    /// Where Pods are created within this minute.
+    pub(crate) fn busy(&self, now: Instant, rng: &mut fastrand::Rng) -> Vec<String> {
+        let chance = PODS_PER_DAY / (24.0 * 60.0);
+        let busy = self.namespaces.iter().filter(|(_, namespace)| {
+            // The first Pod comes soon.
+            let chance = if now - namespace.created < Duration::from_mins(30) {
+                0.1
+            } else {
+                chance
+            };
+            namespace.gets_pods(now) && rng.f64() < chance
+        });
+        busy.map(|(name, _)| name.clone()).collect()
+    }
+}

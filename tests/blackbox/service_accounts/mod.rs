@@ -1,0 +1,4 @@
+//! Our Secret in the `imagePullSecrets` of ServiceAccounts.
+
+mod editing;
+mod keeping;
