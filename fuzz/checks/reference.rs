@@ -18,7 +18,8 @@ pub(super) fn reference(data: &[u8]) {
             "written out, {text:?} reads differently"
         );
     }
-    let decision = decide(&Policy::default(), text);
+    let policy = Policy::default();
+    let decision = decide(&policy, text);
     if let Some(finding) = decision.finding {
         assert!(
             !finding.message.contains(char::is_control),

@@ -29,12 +29,14 @@ pub(super) struct Judgement<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct NeedRef<'a> {
     pub(super) host: EcrHost<'a>,
-    pub(super) identity: Identity,
+    /// The `auths` key.
+    pub(super) key: &'a str,
+    pub(super) identity: &'a Identity,
 }
 
 impl<'a> Judgement<'a> {
     /// Judges every image of a Pod.
-    pub(super) fn of(policy: &Policy, pod: &'a Pod<'a>) -> Self {
+    pub(super) fn of(policy: &'a Policy, pod: &'a Pod<'a>) -> Self {
         let mut judgement = Self::default();
         pod.images().for_each(|field| judgement.add(policy, field));
         judgement
@@ -42,7 +44,7 @@ impl<'a> Judgement<'a> {
 
     /// Judges what an update changes: images that stand at the same place in the old object passed once, and a rule
     /// that is newer than the Pod must not block its finalizers.
-    pub(super) fn of_update(policy: &Policy, review: &'a Review<'a>) -> Self {
+    pub(super) fn of_update(policy: &'a Policy, review: &'a Review<'a>) -> Self {
         let mut judgement = Self::default();
         let Some(pod) = &review.object else {
             return judgement;
@@ -54,21 +56,30 @@ impl<'a> Judgement<'a> {
         judgement
     }
 
-    fn add(&mut self, policy: &Policy, field: ImageField<'a>) {
+    fn add(&mut self, policy: &'a Policy, field: ImageField<'a>) {
         let decision = decide(policy, field.image);
-        if let Some(finding) = decision.finding {
+        for finding in decision.finding.into_iter().chain(decision.others) {
             if self.told(finding.action).count() < MOST_TOLD {
                 self.findings.push((field, finding));
             } else {
                 self.untold[finding.action as usize] += 1;
             }
         }
-        let Credential::Secret { host, identity } = decision.credential else {
+        let Credential::Secret {
+            host,
+            key,
+            identity,
+        } = decision.credential
+        else {
             return;
         };
-        let known = self.needs.iter().any(|need| need.host.host == host.host);
+        let known = self.needs.iter().any(|need| need.key == key);
         if !known && self.needs.len() <= MOST_ENTRIES {
-            self.needs.push(NeedRef { host, identity });
+            self.needs.push(NeedRef {
+                host,
+                key,
+                identity,
+            });
         }
     }
 

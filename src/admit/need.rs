@@ -21,14 +21,14 @@ pub(super) struct Need {
 
 impl From<&NeedRef<'_>> for Need {
     fn from(need: &NeedRef<'_>) -> Self {
-        Self::new(&need.host, need.identity.clone())
+        Self::new(need.key, &need.host, need.identity.clone())
     }
 }
 
 impl Need {
-    fn new(host: &EcrHost<'_>, identity: Identity) -> Self {
+    fn new(key: &str, host: &EcrHost<'_>, identity: Identity) -> Self {
         Self {
-            key: host.host.into(),
+            key: key.into(),
             token: TokenKey {
                 identity,
                 partition: host.partition,
@@ -40,7 +40,7 @@ impl Need {
 
     /// The need behind an entry of a Secret whose other entries a repair must put back.
     pub(super) fn of_entry(key: &str) -> Option<Self> {
-        Some(Self::new(&EcrHost::parse(key)?, Identity::Controller))
+        Some(Self::new(key, &EcrHost::parse(key)?, Identity::Controller))
     }
 
     /// The same, last used then.
@@ -77,7 +77,7 @@ impl Need {
 impl NeedRef<'_> {
     pub(super) fn wanted(&self) -> Wanted<'_> {
         Wanted {
-            key: self.host.host,
+            key: self.key,
             identity: self.identity.fingerprint(),
             generation: 0,
         }

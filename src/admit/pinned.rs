@@ -119,7 +119,7 @@ fn need(policy: &Policy, entry: &str) -> Result<Need, String> {
         return Err(format!("is not allowed [{id}]: {help}"));
     }
     match decision.credential {
-        Credential::Secret { host, identity } => Ok(Need::from(&NeedRef { host, identity })),
+        Credential::Secret { host, key, identity } => Ok(Need::from(&NeedRef { host, key, identity })),
         Credential::NotNeeded => Err(
             "gets no credential, because nodes pull from it by themselves (nativeRegistries): leave it out".to_owned(),
         ),

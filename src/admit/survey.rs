@@ -76,7 +76,15 @@ impl Surveyor<'_> {
             return None;
         }
         match decision.credential {
-            Credential::Secret { host, identity } => Some(Need::from(&NeedRef { host, identity })),
+            Credential::Secret {
+                host,
+                key,
+                identity,
+            } => Some(Need::from(&NeedRef {
+                host,
+                key,
+                identity,
+            })),
             Credential::NotNeeded => None,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_config::Region;
+use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_ecr::Client;
@@ -22,16 +22,19 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::TokenLife;
 use super::answer;
 use super::chain::{Basis, DefaultChain};
 use super::credentials::SharedCredentials;
 use super::failure::{self, Place};
+use super::role;
 use super::settings::{AwsSettings, SetupError};
 use crate::clock::Clock;
-use crate::policy::Identity;
-use crate::token::{MintError, Token, TokenKey, TokenSource};
+use crate::policy::spec;
+use crate::policy::{Identity, RoleIdentity};
+use crate::token::{MintError, MintErrorKind, Token, TokenKey, TokenSource};
 
 /// Of how many regions it is remembered that their tokens' expiry cannot be believed.
 const DOUBTED_REGIONS_MAX: usize = 64;
@@ -41,6 +44,8 @@ const DOUBTED_REGIONS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct EcrTokenSource {
     client: Client,
+    /// What STS is reached by.
+    sdk: SdkConfig,
     credentials: SharedCredentials,
     clock: Clock,
     life: TokenLife,
@@ -85,6 +90,7 @@ impl EcrTokenSource {
         }
         Self {
             client: Client::from_conf(config.build()),
+            sdk,
             credentials: SharedCredentials::new(provider, clock.clone()),
             clock: clock.clone(),
             life: settings.token_life,
@@ -105,12 +111,60 @@ impl EcrTokenSource {
 
     async fn mint_with_base_credentials(&self, key: &TokenKey) -> Result<Token, MintError> {
         let deadline = self.clock.monotonic() + self.mint_timeout;
-        let credentials = match tokio::time::timeout_at(deadline, self.credentials.get()).await {
-            Ok(loaded) => {
-                loaded.map_err(|error| failure::credentials(&error, self.role.as_deref()))?
+        let base = self.by(deadline, self.base()).await?;
+        let minted = self.mint_with(key, &base, deadline).await;
+        minted.map_err(|refused| {
+            if refused.blames_credentials {
+                self.credentials.refused(&base);
             }
-            Err(_) => return Err(failure::slow_credentials(self.mint_timeout)),
-        };
+            refused.error
+        })
+    }
+
+    async fn mint_with_role(
+        &self,
+        key: &TokenKey,
+        role: &RoleIdentity,
+    ) -> Result<Token, MintError> {
+        let deadline = self.clock.monotonic() + self.mint_timeout;
+        let base = self.by(deadline, self.base()).await?;
+        // Large, and only on this way.
+        let session = role::assume(&self.sdk, base.clone(), role).boxed();
+        let session = self.by(deadline, session).await.inspect_err(|error| {
+            if error.kind == MintErrorKind::ExpiredCredentials {
+                self.credentials.refused(&base);
+            }
+        })?;
+        let minted = self.mint_with(key, &session, deadline).await;
+        let mut token = minted.map_err(|refused| refused.error)?;
+        if role.token_life() == spec::TokenLife::Session
+            && let Some(end) = session.expiry().and_then(|at| Timestamp::try_from(at).ok())
+        {
+            token.expires_at = token.expires_at.min(end);
+        }
+        Ok(token)
+    }
+
+    async fn base(&self) -> Result<Credentials, MintError> {
+        let loaded = self.credentials.get().await;
+        loaded.map_err(|error| failure::credentials(&error, self.role.as_deref()))
+    }
+
+    async fn by<T>(
+        &self,
+        deadline: Instant,
+        credentials: impl Future<Output = Result<T, MintError>>,
+    ) -> Result<T, MintError> {
+        let loaded = tokio::time::timeout_at(deadline, credentials).await;
+        loaded.unwrap_or_else(|_| Err(failure::slow_credentials(self.mint_timeout)))
+    }
+
+    async fn mint_with(
+        &self,
+        key: &TokenKey,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<Token, Refused> {
         let date = DateHeader::default();
         let call = self.call(key, credentials.clone(), date.clone());
         let place = |date: &DateHeader| Place {
@@ -118,12 +172,12 @@ impl EcrTokenSource {
             clock_ahead: date.get().map(|aws| self.clock.now().duration_since(aws)),
         };
         let output = match tokio::time::timeout_at(deadline, call).await {
-            Err(_) => return Err(failure::slow_answer(&place(&date))),
+            Err(_) => return Err(failure::slow_answer(&place(&date)).into()),
             Ok(Err(error)) => {
-                if failure::blames_credentials(&error) {
-                    self.credentials.refused(&credentials);
-                }
-                return Err(failure::mint(&error, &place(&date)));
+                return Err(Refused {
+                    blames_credentials: failure::blames_credentials(&error),
+                    error: failure::mint(&error, &place(&date)),
+                });
             }
             Ok(Ok(output)) => output,
         };
@@ -168,10 +222,27 @@ impl EcrTokenSource {
     }
 }
 
+/// Why ECR gave no token.
+struct Refused {
+    error: MintError,
+    /// Whether other credentials should be loaded.
+    blames_credentials: bool,
+}
+
+impl From<MintError> for Refused {
+    fn from(error: MintError) -> Self {
+        Self {
+            error,
+            blames_credentials: false,
+        }
+    }
+}
+
 impl TokenSource for EcrTokenSource {
     fn mint<'a>(&'a self, key: &'a TokenKey) -> BoxFuture<'a, Result<Token, MintError>> {
-        match key.identity {
+        match &key.identity {
             Identity::Controller => self.mint_with_base_credentials(key).boxed(),
+            Identity::Role(role) => self.mint_with_role(key, role).boxed(),
         }
     }
 }

@@ -154,6 +154,15 @@ pub(super) fn credentials(cause: &CredentialsError, role: Option<&str>) -> MintE
     )
 }
 
+/// Why a role that a policy names could not be assumed.
+pub(super) fn role(cause: &CredentialsError, arn: &str) -> MintError {
+    let MintError { kind, message } = credentials(cause, Some(arn));
+    if message.contains(arn) {
+        return error(kind, message);
+    }
+    error(kind, format!("role {arn}: {message}"))
+}
+
 /// STS does not say which role it was.
 fn refused_role(role: Option<&str>, said: &str) -> MintError {
     let role = role.map_or_else(|| "the role".to_owned(), quote);

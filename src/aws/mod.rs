@@ -6,6 +6,7 @@ mod credentials;
 mod ecr;
 mod failure;
 mod http;
+mod role;
 mod settings;
 mod time;
 mod transport;

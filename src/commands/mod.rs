@@ -5,11 +5,13 @@ mod certificates;
 pub mod certs;
 pub mod check;
 pub mod cleanup;
+pub mod crd;
 pub mod demo;
 pub mod logging;
 pub mod login;
 mod mint;
 pub mod parse;
+pub mod policies;
 pub mod refresh;
 mod repositories;
 pub mod serve;
@@ -47,6 +49,7 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     Check(CheckCommand),
     Certs(certs::CertsArgs),
+    Crd(crd::CrdArgs),
     Cleanup(cleanup::CleanupArgs),
     Login(login::LoginArgs),
     Refresh(Box<refresh::RefreshArgs>),
@@ -77,6 +80,9 @@ struct CheckCommand {
 
     #[command(flatten)]
     policy: PolicySettings,
+
+    #[command(flatten)]
+    policies: policies::PolicyArgs,
 }
 
 impl Cli {
@@ -96,6 +102,7 @@ impl Cli {
                 let (clock, mut stdout) = (Clock::system(), io::stdout());
                 runtime()?.block_on(certs::run(&args, &clock, &mut stdout))?;
             }
+            Command::Crd(args) => crd::run(&args, &mut io::stdout())?,
             Command::Cleanup(args) => {
                 return runtime()?.block_on(cleanup::run(&args, &Clock::system()));
             }
@@ -112,11 +119,12 @@ impl CheckCommand {
     fn run(self) -> anyhow::Result<ExitCode> {
         let file = self.config.as_deref().map(config::read_file).transpose()?;
         let file = file.unwrap_or_default().policy;
-        let policy = config::policy(self.policy.or(file))?;
+        let base = config::policy(self.policy.or(file))?;
+        let policies = self.policies.read(base)?;
         let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
         match check::run(
             &self.check,
-            &policy,
+            &policies,
             &mut stdin,
             &mut stdout,
             &mut io::stderr(),

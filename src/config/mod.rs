@@ -168,6 +168,7 @@ pub fn policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
         native_registries: settings.native_registries.unwrap_or_default(),
         allowed_accounts,
         allowed_regions: settings::set(settings.allowed_regions),
+        ..Policy::default()
     })
 }
 

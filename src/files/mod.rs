@@ -2,6 +2,8 @@
 
 pub mod atomic;
 pub mod certificates;
+pub mod policies;
 
 pub use atomic::write_atomically;
 pub use certificates::{AuthorityFile, CertificateFiles};
+pub use policies::{PolicyFilesError, read_policies};

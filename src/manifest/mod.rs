@@ -58,6 +58,8 @@ pub enum Body {
         images: Vec<Image>,
         /// What cannot be read in its Pod spec.
         problems: Vec<Problem>,
+        /// The ServiceAccount that its Pods run under, where it names one.
+        service_account: Option<String>,
     },
     /// It makes no Pods, or is of a kind that we do not know.
     Unknown,

@@ -1,8 +1,8 @@
 //! A document as a tree in which every value knows its line.
 //!
-//! Only the keys that can lead to an image are kept ([`KEYS`]): the rest is parsed, checked for duplicate keys, and
-//! dropped, so that a List of thousands of Pods costs little memory. A generic tree rather than a struct for each
-//! kind, because serde's `flatten` and untagged enums lose the positions, and so that kinds stay data.
+//! Only the keys that can lead to an image, or to whose it is, are kept ([`KEYS`]): the rest is parsed, checked for
+//! duplicate keys, and dropped, so that a List of thousands of Pods costs little memory. A generic tree rather than a
+//! struct for each kind, because serde's `flatten` and untagged enums lose the positions, and so that kinds stay data.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde::de::{
 use serde_saphyr::{Location, Spanned};
 
 /// The keys that are kept.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "apiVersion",
     "containers",
     "ephemeralContainers",
@@ -27,6 +27,8 @@ const KEYS: [&str; 16] = [
     "name",
     "namespace",
     "reference",
+    "serviceAccount",
+    "serviceAccountName",
     "spec",
     "template",
     "volumes",

@@ -124,6 +124,7 @@ fn pod(root: &Node<'_>, pointer: &[&str], origin: &Origin<'_>) -> Body {
         origin,
         images: Vec::new(),
         problems: Vec::new(),
+        service_account: None,
     };
     let mut spec = root;
     for key in pointer {
@@ -142,6 +143,11 @@ fn pod(root: &Node<'_>, pointer: &[&str], origin: &Origin<'_>) -> Body {
             None => return found.into(),
         }
     }
+    // The second is the old name of the first.
+    let account = spec
+        .text("serviceAccountName")
+        .or(spec.text("serviceAccount"));
+    found.service_account = account.map(str::to_owned);
     for (key, slot) in CONTAINERS {
         for container in found.list(spec, key) {
             found.image(
@@ -165,6 +171,7 @@ struct Found<'o> {
     origin: &'o Origin<'o>,
     images: Vec<Image>,
     problems: Vec<Problem>,
+    service_account: Option<String>,
 }
 
 impl Found<'_> {
@@ -249,6 +256,7 @@ impl From<Found<'_>> for Body {
         Self::Pod {
             images: found.images,
             problems: found.problems,
+            service_account: found.service_account,
         }
     }
 }

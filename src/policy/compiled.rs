@@ -6,11 +6,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::combined::Combined;
 use super::native::NativeRegistry;
 
-/// What is allowed and what happens otherwise. The default enforces full references on every ECR registry and admits
-/// when something of ours fails.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is allowed in a namespace and what happens otherwise: the settings, and what `EcrPolicies` add. The default
+/// enforces full references on every ECR registry and admits when something of ours fails.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
     /// What happens to an image that breaks a rule.
     pub action: Action,
@@ -27,13 +28,18 @@ pub struct Policy {
     pub allowed_accounts: Option<HashSet<String>>,
     /// The only regions whose registries may be used; `None` allows all.
     pub allowed_regions: Option<HashSet<String>>,
+    /// What namespaces get that no policy with grants selects; `None` is the controller's identity, until a policy names
+    /// a role.
+    pub default_grant: Option<DefaultGrant>,
+    /// What the policies that select the namespace add.
+    pub combined: Combined,
 }
 
 impl Policy {
     /// Whether any rule can refuse an image. While one can, a Pod that cannot be read is refused too: otherwise an
     /// unreadable Pod would be a way around the policy.
     pub fn is_enforcing(&self) -> bool {
-        self.action == Action::Enforce
+        self.action == Action::Enforce || self.combined.is_enforcing()
     }
 }
 
@@ -81,6 +87,41 @@ impl OnFailure {
             Self::Admit => "Admit",
             Self::Deny => "Deny",
         }
+    }
+}
+
+/// What a namespace gets that no policy with grants selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub enum DefaultGrant {
+    /// Every private ECR registry, with the controller's own identity.
+    Controller,
+    /// Nothing.
+    None,
+}
+
+impl DefaultGrant {
+    /// The name in settings and output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Controller => "Controller",
+            Self::None => "None",
+        }
+    }
+}
+
+impl FromStr for DefaultGrant {
+    type Err = UnknownWord;
+
+    /// Reads `Controller` or `None` in any case.
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        [Self::Controller, Self::None]
+            .into_iter()
+            .find(|choice| word.eq_ignore_ascii_case(choice.name()))
+            .ok_or_else(|| UnknownWord {
+                given: word.to_owned(),
+                allowed: "Controller, None",
+            })
     }
 }
 
@@ -146,7 +187,7 @@ macro_rules! spelled_by_name {
     )+};
 }
 
-spelled_by_name!(Action, OnFailure);
+spelled_by_name!(Action, OnFailure, DefaultGrant);
 
 #[cfg(test)]
 mod tests {

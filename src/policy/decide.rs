@@ -2,10 +2,20 @@
 //!
 //! Two kinds of image are on the warm path and allocate nothing: a good ECR image, and one that is not ECR.
 
+use std::fmt::Write;
+
+use super::demand::Judged;
+use super::grants::{Granted, Grants, Limited};
 use super::judge::judge;
 use super::message;
+use super::shown::{Shown, ShownImage};
 use super::{Action, Finding, Identity, Policy, Rule};
 use crate::image::ecr::{EcrHost, Host};
+use crate::image::reference::Reference;
+
+/// The most policies that a sentence names.
+const MOST_NAMED: usize = 5;
+const CONTROLLER: &Identity = &Identity::Controller;
 
 /// What was decided about one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,21 +24,27 @@ pub struct Decision<'a> {
     pub credential: Credential<'a>,
     /// The registry, as far as it is ECR in its exact form: private, public, or [`Host::Other`].
     pub registry: Host<'a>,
-    /// The rule it breaks; of several the one to mend first.
+    /// The rule it breaks; of several the strictest, of those the one to mend first.
     pub finding: Option<Finding>,
+    /// The other rules that it breaks.
+    pub others: Vec<Finding>,
+    /// The rules that it breaks and is exempt from, a sentence each.
+    pub exempt: Vec<String>,
 }
 
 /// The credential that an image needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential<'a> {
-    /// None from us: not ECR, public ECR, or a registry that nodes pull from by themselves.
+    /// None from us: not ECR, public ECR, a registry that nodes pull from by themselves, or not granted.
     NotNeeded,
     /// An entry in the pull Secret.
     Secret {
-        /// The registry; its `host` is the key of the entry.
+        /// The registry.
         host: EcrHost<'a>,
+        /// The key of the entry: the registry's host, or the host and a folder where two identities share it.
+        key: &'a str,
         /// Who pulls.
-        identity: Identity,
+        identity: &'a Identity,
     },
 }
 
@@ -44,31 +60,95 @@ impl Decision<'_> {
             .as_ref()
             .is_some_and(|finding| finding.action == Action::Enforce)
     }
+
+    /// Everything that it breaks, the strictest first.
+    pub fn into_findings(self) -> impl Iterator<Item = Finding> {
+        self.finding.into_iter().chain(self.others)
+    }
 }
 
-/// Decides about one image, as it stands in a Pod.
-pub fn decide<'a>(policy: &Policy, image: &'a str) -> Decision<'a> {
+/// Decides about one image, as it stands in a Pod of which nothing else is known.
+pub fn decide<'a>(policy: &'a Policy, image: &'a str) -> Decision<'a> {
+    decide_for(policy, "", image)
+}
+
+/// Decides about one image, as it stands in a Pod that runs under a ServiceAccount.
+pub fn decide_for<'a>(policy: &'a Policy, service_account: &str, image: &'a str) -> Decision<'a> {
     let (registry, broken) = judge(policy, image);
-    let credential = match registry {
-        Host::Private(host) if !is_native(policy, &host) => Credential::Secret {
-            host,
-            identity: Identity::Controller,
-        },
-        _ => Credential::NotNeeded,
-    };
-    let finding = broken.map(|rule| Finding {
-        rule,
-        action: match rule {
-            Rule::UnknownRegion => Action::Warn,
-            _ => policy.action,
-        },
-        message: message::sentence(policy, image, rule),
-    });
-    Decision {
+    let (credential, ungranted) = credential(policy, image, registry);
+    let mut decision = Decision {
         credential,
         registry,
-        finding,
+        finding: None,
+        others: Vec::new(),
+        exempt: Vec::new(),
+    };
+    let demands = &policy.combined.demands;
+    if demands.is_empty() && ungranted.is_none() {
+        decision.finding = broken.map(|rule| finding(policy, image, rule, policy.action, None));
+        return decision;
     }
+    let judged = Judged {
+        service_account,
+        image,
+        reference: Reference::parse(image).ok(),
+        registry,
+    };
+    let mut findings = Vec::new();
+    if let Some(rule) = broken {
+        let stricter = demands.references(&judged, policy.action, &mut decision.exempt);
+        let (action, by) =
+            stricter.map_or((policy.action, None), |(action, by)| (action, Some(by)));
+        findings.push(finding(policy, image, rule, action, by));
+    }
+    if let Some(limited) = ungranted {
+        findings.push(not_granted(limited, image));
+    }
+    demands.judge(&judged, &mut findings, &mut decision.exempt);
+    // Stable: of equals the one to mend first stays first.
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.action));
+    let mut findings = findings.into_iter();
+    decision.finding = findings.next();
+    decision.others = findings.collect();
+    decision
+}
+
+/// The credential that an image needs, or the grants that do not cover it.
+fn credential<'a>(
+    policy: &'a Policy,
+    image: &'a str,
+    registry: Host<'a>,
+) -> (Credential<'a>, Option<&'a Limited>) {
+    let Host::Private(host) = registry else {
+        return (Credential::NotNeeded, None);
+    };
+    let (identity, key) = match &policy.combined.grants {
+        Grants::All => (CONTROLLER, host.host),
+        Grants::Limited(limited) => match limited.find(&host, repository(image, &host)) {
+            None => return (Credential::NotNeeded, Some(limited)),
+            Some(Granted::ByNodes) => return (Credential::NotNeeded, None),
+            Some(Granted::By(identity, folder)) => {
+                let length = folder.map_or(0, |folder| 1 + folder.len());
+                (identity, &image[..host.host.len() + length])
+            }
+        },
+    };
+    // A role is granted for a reason, whatever the nodes can do.
+    if *identity == Identity::Controller && is_native(policy, &host) {
+        return (Credential::NotNeeded, None);
+    }
+    let credential = Credential::Secret {
+        host,
+        key,
+        identity,
+    };
+    (credential, None)
+}
+
+/// The repository of an image that begins with its exact host and a slash.
+fn repository<'a>(image: &'a str, host: &EcrHost<'_>) -> &'a str {
+    let behind = image.get(host.host.len() + 1..).unwrap_or_default();
+    behind.split([':', '@']).next().unwrap_or(behind)
 }
 
 fn is_native(policy: &Policy, host: &EcrHost<'_>) -> bool {
@@ -78,29 +158,101 @@ fn is_native(policy: &Policy, host: &EcrHost<'_>) -> bool {
         .any(|native| native.matches(host))
 }
 
+fn finding(policy: &Policy, image: &str, rule: Rule, action: Action, by: Option<&str>) -> Finding {
+    let mut message = message::sentence(policy, image, rule);
+    let action = match rule {
+        Rule::UnknownRegion => Action::Warn,
+        _ => action,
+    };
+    if let Some(by) = by.filter(|_| rule != Rule::UnknownRegion) {
+        // Writing to a String cannot fail.
+        let _ = write!(message, " (policy {})", Shown(by));
+    }
+    Finding {
+        rule,
+        action,
+        message,
+    }
+}
+
+fn not_granted(limited: &Limited, image: &str) -> Finding {
+    let names = &limited.granting;
+    let why = match (&limited.unreadable, names.as_slice()) {
+        (Some(lost), _) => format!(
+            ": policy {} cannot be read, and until it can, its namespaces are granted nothing",
+            Shown(lost)
+        ),
+        (None, []) => ": no policy grants it anything".to_owned(),
+        (None, [name]) => format!(" by policy {}", Shown(name)),
+        (None, names) => {
+            let told = names.iter().take(MOST_NAMED);
+            let told: Vec<String> = told.map(|name| Shown(name).to_string()).collect();
+            let more = if names.len() > MOST_NAMED {
+                ", …"
+            } else {
+                ""
+            };
+            format!(" by any of its policies {}{more}", told.join(", "))
+        }
+    };
+    Finding {
+        rule: Rule::NotGranted,
+        action: limited.action,
+        message: format!(
+            "image {} is not granted to this namespace{why}",
+            ShownImage(image)
+        ),
+    }
+}
+
+/// Who pulls what an `auths` key of a namespace stands for; `None` when nothing with that key is granted.
+pub fn identity_of_key<'a>(
+    policy: &'a Policy,
+    key: &'a str,
+) -> Option<(EcrHost<'a>, &'a Identity)> {
+    let (host, folder) = match key.split_once('/') {
+        Some((host, folder)) => (host, Some(folder)),
+        None => (key, None),
+    };
+    let host = EcrHost::parse(host)?;
+    let identity = match &policy.combined.grants {
+        Grants::All => folder.is_none().then_some(CONTROLLER)?,
+        Grants::Limited(limited) => limited.of_key(&host, folder)?,
+    };
+    Some((host, identity))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_good_ecr_image_needs_a_secret_and_breaks_no_rule() {
+        let policy = Policy::default();
         let decision = decide(
-            &Policy::default(),
+            &policy,
             "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app:1.2",
         );
-        let Credential::Secret { host, identity } = &decision.credential else {
+        let Credential::Secret {
+            host,
+            key,
+            identity,
+        } = &decision.credential
+        else {
             panic!("{decision:?}");
         };
         assert_eq!(host.host, "123456789012.dkr.ecr.eu-west-1.amazonaws.com");
         assert_eq!((host.account, host.region), ("123456789012", "eu-west-1"));
-        assert_eq!(identity, &Identity::Controller);
+        assert_eq!(*key, host.host);
+        assert_eq!(**identity, Identity::Controller);
         assert_eq!(decision.finding, None);
         assert!(decision.is_ecr() && !decision.is_refused());
     }
 
     #[test]
     fn an_image_elsewhere_is_none_of_our_business() {
-        let decision = decide(&Policy::default(), "nginx");
+        let policy = Policy::default();
+        let decision = decide(&policy, "nginx");
         assert_eq!(decision.credential, Credential::NotNeeded);
         assert!(!decision.is_ecr() && !decision.is_refused());
     }
@@ -108,7 +260,8 @@ mod tests {
     #[test]
     fn an_ecr_image_without_tag_and_digest_is_refused() {
         let image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app";
-        let decision = decide(&Policy::default(), image);
+        let policy = Policy::default();
+        let decision = decide(&policy, image);
         assert!(decision.is_refused());
         insta::assert_snapshot!(decision.finding.unwrap().message, @r#"image "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app" has neither a tag nor a digest; write "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app:tag" with the tag you mean"#);
     }

@@ -63,6 +63,13 @@ fn complaint(image: &str, rule: Rule) -> String {
             "is in AWS region {}, which is not an allowed region",
             part(host, |host| host.region)
         ),
+        // Policies say it in their own words, with their name.
+        Rule::NotGranted
+        | Rule::TagRequired
+        | Rule::MutableTag
+        | Rule::DigestRequired
+        | Rule::ImageNotAllowed
+        | Rule::NotEcr => "is not what a policy demands".to_owned(),
     }
 }
 

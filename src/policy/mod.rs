@@ -1,13 +1,23 @@
 //! What is allowed, and whose identity pulls it.
 
+mod pattern;
+
 pub mod identity;
 pub mod native;
 
 pub mod compiled;
 pub mod rule;
+pub mod spec;
+
+pub mod compile;
 
 mod judge;
 mod shown;
+
+mod combined;
+mod demand;
+mod grants;
+mod set;
 
 mod correct;
 mod message;
@@ -18,9 +28,13 @@ pub mod decide;
 #[cfg(test)]
 mod properties;
 
-pub use compiled::{Action, OnFailure, Policy};
-pub use decide::{Credential, Decision, decide};
-pub use identity::Identity;
+pub use combined::Combined;
+pub use compile::{Compiled, Invalid, Labels, compile};
+pub use compiled::{Action, DefaultGrant, OnFailure, Policy};
+pub use decide::{Credential, Decision, decide, decide_for};
+pub use grants::Conflict;
+pub use identity::{Identity, RoleIdentity};
 pub use native::NativeRegistry;
 pub use registry::{NotARegistry, private_registry};
 pub use rule::{Finding, Rule};
+pub use set::{Isolation, PolicySet, Unreadable};

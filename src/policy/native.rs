@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::pattern::glob;
 use crate::image::ecr::{EcrHost, SUFFIXES};
 
 /// Private ECR registries that nodes already pull from (an instance profile, a kubelet credential provider): an
@@ -32,7 +33,7 @@ impl NativeRegistry {
     pub fn matches(&self, host: &EcrHost<'_>) -> bool {
         match &self.0 {
             Pattern::Account(account) => account == host.account,
-            Pattern::Host(pattern) => glob(pattern.as_bytes(), host.host.as_bytes()),
+            Pattern::Host(pattern) => glob(pattern.as_bytes(), host.host.as_bytes(), b'.'),
         }
     }
 }
@@ -87,33 +88,7 @@ fn tail_can_match(pattern: &str, suffix: &str) -> bool {
     };
     let tail = pattern.splitn(before + 1, '.').last().unwrap_or_default();
     let needed = if suffix.starts_with("on.") { 3 } else { 4 };
-    before == needed && glob(tail.as_bytes(), suffix.as_bytes())
-}
-
-/// Matches `text` against a pattern whose `*` is any run of bytes other than a dot.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    // Where the last star was, and how far it reaches by now.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() || p < pattern.len() {
-        if p < pattern.len() && pattern[p] == b'*' {
-            star = Some((p, t));
-            p += 1;
-        } else if p < pattern.len() && t < text.len() && pattern[p] == text[t] {
-            p += 1;
-            t += 1;
-        } else if let Some((star_at, reach)) = star
-            && reach < text.len()
-            && text[reach] != b'.'
-        {
-            star = Some((star_at, reach + 1));
-            p = star_at + 1;
-            t = reach + 1;
-        } else {
-            return false;
-        }
-    }
-    true
+    before == needed && glob(tail.as_bytes(), suffix.as_bytes(), b'.')
 }
 
 #[cfg(test)]

@@ -26,11 +26,23 @@ pub enum Rule {
     RegionNotAllowed,
     /// A registry alone is no image.
     MissingRepository,
+    /// A private ECR image must be granted to the namespace.
+    NotGranted,
+    /// A tag must be named.
+    TagRequired,
+    /// The tag must not be one that moves.
+    MutableTag,
+    /// A digest must be named.
+    DigestRequired,
+    /// The image must be a listed one.
+    ImageNotAllowed,
+    /// The image must be on ECR.
+    NotEcr,
 }
 
 impl Rule {
     /// Every rule, in the order in which documentation lists them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::FullReference,
         Self::HostForm,
         Self::LookalikeHost,
@@ -40,6 +52,12 @@ impl Rule {
         Self::AccountNotAllowed,
         Self::RegionNotAllowed,
         Self::MissingRepository,
+        Self::NotGranted,
+        Self::TagRequired,
+        Self::MutableTag,
+        Self::DigestRequired,
+        Self::ImageNotAllowed,
+        Self::NotEcr,
     ];
 
     /// The stable id, in kebab-case.
@@ -54,6 +72,12 @@ impl Rule {
             Self::AccountNotAllowed => "account-not-allowed",
             Self::RegionNotAllowed => "region-not-allowed",
             Self::MissingRepository => "missing-repository",
+            Self::NotGranted => "granted",
+            Self::TagRequired => "tag-required",
+            Self::MutableTag => "mutable-tag",
+            Self::DigestRequired => "digest-required",
+            Self::ImageNotAllowed => "image-not-allowed",
+            Self::NotEcr => "only-ecr",
         }
     }
 
@@ -88,6 +112,20 @@ impl Rule {
             Self::RegionNotAllowed => "The registry's region must be one of allowedRegions.",
             Self::MissingRepository => {
                 "An ECR image must name a repository behind the registry host."
+            }
+            Self::NotGranted => {
+                "A private ECR image must be one that a policy grants to the namespace, once any policy grants it \
+                 something."
+            }
+            Self::TagRequired => "An ECR image must name a tag, where a policy demands it.",
+            Self::MutableTag => {
+                "An ECR image must not be known by a tag that moves, such as latest, where a policy forbids it; a \
+                 digest beside the tag settles it."
+            }
+            Self::DigestRequired => "An ECR image must name a digest, where a policy demands it.",
+            Self::ImageNotAllowed => "Every image must be one of a policy's allowedImages.",
+            Self::NotEcr => {
+                "Every image must be on Amazon ECR or among the exceptions, where a policy demands it."
             }
         }
     }
@@ -129,6 +167,12 @@ mod tests {
                 "account-not-allowed",
                 "region-not-allowed",
                 "missing-repository",
+                "granted",
+                "tag-required",
+                "mutable-tag",
+                "digest-required",
+                "image-not-allowed",
+                "only-ecr",
             ]
         );
     }

@@ -160,7 +160,7 @@ impl Refresh {
                 Ok(token) => minted.push((need, token)),
                 Err(error) => {
                     outcome =
-                        outcome.and_failed(format_args!("no token for {}: {error}", need.host));
+                        outcome.and_failed(format_args!("no token for {}: {error}", need.key));
                 }
             }
         }
@@ -219,7 +219,7 @@ impl Refresh {
 
 fn fresh((need, token): &(&Need, Arc<Token>)) -> FreshRegistry {
     FreshRegistry {
-        host: need.host.clone(),
+        host: need.key.clone(),
         expires_at: token.expires_at,
     }
 }

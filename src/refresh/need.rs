@@ -9,14 +9,15 @@ use crate::token::{Token, TokenKey};
 /// An entry that a Secret is to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Need {
-    pub(super) host: String,
+    /// The `auths` key.
+    pub(super) key: String,
     pub(super) token: TokenKey,
 }
 
 impl Need {
-    fn new(host: &EcrHost<'_>, identity: Identity) -> Self {
+    fn new(key: &str, host: &EcrHost<'_>, identity: Identity) -> Self {
         Self {
-            host: host.host.to_owned(),
+            key: key.to_owned(),
             token: TokenKey {
                 identity,
                 partition: host.partition,
@@ -27,7 +28,7 @@ impl Need {
 
     pub(super) fn wanted(&self) -> Wanted<'_> {
         Wanted {
-            key: &self.host,
+            key: &self.key,
             identity: self.token.identity.fingerprint(),
             generation: 0,
         }
@@ -81,11 +82,17 @@ impl Needs {
 
     fn add(&mut self, policy: &Policy, image: &str, is_asked_for: bool) {
         let decision = decide(policy, image);
-        let Credential::Secret { host, identity } = decision.credential else {
+        let Credential::Secret {
+            host,
+            key,
+            identity,
+        } = decision.credential
+        else {
             return;
         };
         // A tag that is missing is the image's fault, and the Pod may be older than the rule.
-        let forbidden = decision.finding.filter(|finding| {
+        let mut findings = decision.finding.into_iter().chain(decision.others);
+        let forbidden = findings.find(|finding| {
             matches!(
                 finding.rule,
                 Rule::AccountNotAllowed | Rule::RegionNotAllowed
@@ -100,7 +107,7 @@ impl Needs {
             }
             return;
         }
-        let need = Need::new(&host, identity);
+        let need = Need::new(key, &host, identity.clone());
         if !self.wanted.contains(&need) {
             self.wanted.push(need);
         }
@@ -115,7 +122,7 @@ mod tests {
     const OTHER: &str = "210987654321.dkr.ecr.us-east-1.amazonaws.com";
 
     fn hosts(needs: &Needs) -> Vec<&str> {
-        needs.wanted.iter().map(|need| need.host.as_str()).collect()
+        needs.wanted.iter().map(|need| need.key.as_str()).collect()
     }
 
     #[test]

@@ -39,7 +39,8 @@ fn manifests() -> BTreeSet<String> {
 }
 
 /// For newer versions of Kubernetes, and for what is off unless somebody chooses it.
-const CHOSEN: [&str; 3] = [
+const CHOSEN: [&str; 4] = [
+    "crd.yaml",
     "inject-policy.yaml",
     "service-accounts-policy.yaml",
     "service-accounts.yaml",

@@ -54,7 +54,8 @@ fn images_elsewhere_are_left_alone_well_formed_or_not() {
         "/123456789012.dkr.ecr.eu-west-1.amazonaws.com/app",
         "",
     ] {
-        let decision = decide(&Policy::default(), image);
+        let policy = Policy::default();
+        let decision = decide(&policy, image);
         assert_eq!(decision.credential, Credential::NotNeeded, "{image}");
         assert_eq!(decision.finding, None, "{image}");
         assert!(!decision.is_ecr(), "{image}");

@@ -36,6 +36,7 @@ mod month;
 mod one_shot;
 mod patching;
 mod pinning;
+mod policies;
 mod reconciling;
 mod redaction;
 mod references;

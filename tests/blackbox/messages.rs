@@ -13,7 +13,7 @@ pub(crate) fn decided(policy: &Policy, images: &[&str]) -> String {
         let image = image.replace('$', REGISTRY);
         let decision = decide(policy, &image);
         let credential = match &decision.credential {
-            Credential::Secret { host, identity } => {
+            Credential::Secret { host, identity, .. } => {
                 format!("{} {}", host.region, identity.fingerprint())
             }
             Credential::NotNeeded if decision.is_ecr() => "ECR, no Secret".to_owned(),

@@ -30,6 +30,7 @@ mod pins;
 #[path = "../blackbox/support/pki.rs"]
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod pki;
+mod policies;
 #[path = "../blackbox/support/proxy.rs"]
 mod proxy;
 mod reconciliation;

@@ -3,18 +3,27 @@
 use std::io;
 use std::rc::Rc;
 
+use super::policies::Policies;
 use super::report::{Check, File, Finding, Report, Subject};
 use crate::manifest::{self, Body, Document, Image, Object, Place, Problem};
-use crate::policy::{Policy, decide};
+use crate::policy::{Policy, decide_for};
+
+/// The ServiceAccount of Pods that name none.
+const DEFAULT_ACCOUNT: &str = "default";
 
 /// Adds what there is to say about `file` to `report`.
-pub(super) fn file(file: File, bytes: io::Result<Vec<u8>>, policy: &Policy, report: &mut Report) {
+pub(super) fn file(
+    file: File,
+    bytes: io::Result<Vec<u8>>,
+    policies: &Policies,
+    report: &mut Report,
+) {
     report.files += 1;
     let mut inspection = Inspection {
         file: Rc::new(file),
         source: None,
         subject: None,
-        policy,
+        policies,
         report,
     };
     match bytes {
@@ -34,7 +43,7 @@ struct Inspection<'a> {
     file: Rc<File>,
     source: Option<Rc<str>>,
     subject: Option<Rc<Subject>>,
-    policy: &'a Policy,
+    policies: &'a Policies,
     report: &'a mut Report,
 }
 
@@ -61,13 +70,20 @@ impl Inspection<'_> {
             self.report.not_objects += 1;
             return;
         };
-        let Body::Pod { images, problems } = object.body else {
+        let Body::Pod {
+            images,
+            problems,
+            service_account,
+        } = object.body
+        else {
             let name = qualified(&kind, object.api_version.as_deref());
             *self.report.unknown_kinds.entry(name).or_default() += 1;
             return;
         };
         self.report.pods += 1;
         self.report.images += images.len();
+        let policy = self.policies.of(object.namespace.as_deref());
+        let service_account = service_account.as_deref().unwrap_or(DEFAULT_ACCOUNT);
         self.subject = Some(Rc::new(Subject {
             api_version: object.api_version,
             kind,
@@ -79,7 +95,7 @@ impl Inspection<'_> {
             self.problem(problem);
         }
         for image in images {
-            self.image(image);
+            self.image(&policy, service_account, &image);
         }
         self.report.findings[first..].sort_by_key(|finding| finding.place);
     }
@@ -93,14 +109,14 @@ impl Inspection<'_> {
         self.say(Some(problem.place), check, problem.message).slot = problem.slot;
     }
 
-    fn image(&mut self, image: Image) {
-        let Some(finding) = decide(self.policy, &image.reference).finding else {
-            return;
-        };
-        let check = Check::Rule(finding.rule, finding.action);
-        let said = self.say(Some(image.place), check, finding.message);
-        said.slot = Some(image.slot);
-        said.image = Some(image.reference);
+    fn image(&mut self, policy: &Policy, service_account: &str, image: &Image) {
+        let decision = decide_for(policy, service_account, &image.reference);
+        for finding in decision.into_findings() {
+            let check = Check::Rule(finding.rule, finding.action);
+            let said = self.say(Some(image.place), check, finding.message);
+            said.slot = Some(image.slot.clone());
+            said.image = Some(image.reference.clone());
+        }
     }
 
     fn say(&mut self, place: Option<Place>, check: Check, message: String) -> &mut Finding {

@@ -3,6 +3,7 @@
 mod github;
 mod inspect;
 mod json;
+mod policies;
 mod report;
 mod sarif;
 mod text;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use crate::policy::Policy;
+pub use policies::{DEFAULT_NAMESPACE, Policies};
 use report::{File, Report};
 
 /// What `check` reads, and how it answers.
@@ -69,7 +70,7 @@ impl Outcome {
 /// Fails only where `stdout` or `stderr` cannot be written; what cannot be read is a finding.
 pub fn run(
     args: &CheckArgs,
-    policy: &Policy,
+    policies: &Policies,
     stdin: &mut dyn Read,
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
@@ -78,9 +79,9 @@ pub fn run(
     for path in &args.paths {
         if path.as_os_str() == "-" {
             let bytes = walk::read_bounded(stdin);
-            inspect::file(File::Stdin, bytes, policy, &mut report);
+            inspect::file(File::Stdin, bytes, policies, &mut report);
         } else {
-            inspect_path(path, policy, &mut report);
+            inspect_path(path, policies, &mut report);
         }
     }
     match args.format {
@@ -95,16 +96,16 @@ pub fn run(
     Ok(report.outcome())
 }
 
-fn inspect_path(path: &Path, policy: &Policy, report: &mut Report) {
+fn inspect_path(path: &Path, policies: &Policies, report: &mut Report) {
     let mut any = false;
     for found in walk::manifests(path) {
         any = true;
         match found {
             Ok(path) => {
                 let bytes = walk::read_file(&path);
-                inspect::file(File::Path(path), bytes, policy, report);
+                inspect::file(File::Path(path), bytes, policies, report);
             }
-            Err((path, error)) => inspect::file(File::Path(path), Err(error), policy, report),
+            Err((path, error)) => inspect::file(File::Path(path), Err(error), policies, report),
         }
     }
     if !any {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ecr_admission::aws::{AwsSettings, EcrTokenSource};
 use ecr_admission::clock::Clock;
+use ecr_admission::policy::spec::Role;
+use ecr_admission::policy::{Identity, RoleIdentity};
 use ecr_admission::token::TokenSource;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -18,6 +20,8 @@ use crate::support::proxy::ConnectProxy;
 
 /// Tells the child that it is one, and the region to mint in.
 const REGION: &str = "ECR_ADMISSION_TEST_REGION";
+/// The role that it assumes, as a policy names it, in JSON; it then tells for how long the token lives, too.
+pub(super) const ROLE: &str = "ECR_ADMISSION_TEST_ROLE";
 
 /// How often the child is to mint; once, unless it is told.
 pub(super) const MINTS: &str = "ECR_ADMISSION_TEST_MINTS";
@@ -42,15 +46,25 @@ async fn child() {
         .unwrap();
     let warm = source.warm_up().await.is_ok();
     let variable = |name: &str| std::env::var(name).ok();
+    let role = variable(ROLE).map(|role| serde_json::from_str::<Role>(&role).unwrap());
+    let mut key = key(&region);
+    if let Some(role) = &role {
+        key.identity = Identity::Role(RoleIdentity::new(role));
+    }
     let mints: usize = variable(MINTS).map_or(1, |mints| mints.parse().unwrap());
     for _ in 1..mints {
         // What comes of the last one counts.
-        let _ = source.mint(&key(&region)).await;
+        let _ = source.mint(&key).await;
         if let (Some(file), Some(text)) = (variable(REPLACE), variable(REPLACEMENT)) {
             std::fs::write(file, text).unwrap();
         }
     }
-    match source.mint(&key(&region)).await {
+    match source.mint(&key).await {
+        Ok(token) if role.is_some() => {
+            let life = token.expires_at.duration_since(token.issued_at);
+            let hours = (life.as_mins() + 1) / 60;
+            println!("\nRESULT warm={warm} {} for {hours} h", token.password());
+        }
         Ok(token) => println!("\nRESULT warm={warm} {}", token.password()),
         Err(error) => println!("\nRESULT warm={warm} {} {error}", error.kind.label()),
     }

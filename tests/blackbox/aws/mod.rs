@@ -4,6 +4,7 @@ mod chain;
 mod failures;
 mod identities;
 mod network;
+mod roles;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A double of the wire protocols of ECR (`GetAuthorizationToken`), of STS (`AssumeRoleWithWebIdentity`) and of a
-//! container credentials endpoint (any GET), on one loopback port.
+//! A double of the wire protocols of ECR (`GetAuthorizationToken`), of STS (`AssumeRoleWithWebIdentity`, `AssumeRole`) and
+//! of a container credentials endpoint (any GET), on one loopback port.
 
 use std::collections::VecDeque;
 use std::io;
@@ -85,6 +85,8 @@ struct State {
     next: Mutex<VecDeque<Reply>>,
     /// The code and message with which STS refuses, if it does.
     sts_refusal: Mutex<Option<(&'static str, &'static str)>>,
+    /// The forms with which roles were asked for.
+    assumed: Mutex<Vec<String>>,
 }
 
 impl EcrDouble {
@@ -118,6 +120,11 @@ impl EcrDouble {
         *self.state.sts_refusal.lock().unwrap() = Some((code, message));
     }
 
+    /// The forms of `AssumeRole` so far.
+    pub(crate) fn assumed(&self) -> Vec<String> {
+        self.state.assumed.lock().unwrap().clone()
+    }
+
     /// All signed calls so far, of ECR only.
     pub(crate) fn calls(&self) -> Vec<Call> {
         let calls = self.state.calls.lock().unwrap();
@@ -147,6 +154,7 @@ impl EcrDouble {
             always: Mutex::new(Answer::Token("password-of-REGION".into(), twelve_hours).into()),
             next: Mutex::default(),
             sts_refusal: Mutex::default(),
+            assumed: Mutex::default(),
         });
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
@@ -202,7 +210,16 @@ async fn respond(request: Request<Incoming>, state: Arc<State>) -> io::Result<An
             .await
             .map_err(io::Error::other)?
             .to_bytes();
-        return Ok(web_identity(&state, &String::from_utf8_lossy(&body)));
+        let form = String::from_utf8_lossy(&body);
+        let key = match signed(&authorization) {
+            by if by.service == "sts" => {
+                state.assumed.lock().unwrap().push(form.to_string());
+                state.calls.lock().unwrap().push(by);
+                role_key(&form)
+            }
+            _ => "AKIDROLE".to_owned(),
+        };
+        return Ok(role(&state, &form, &key));
     }
     let call = signed(&authorization);
     state.calls.lock().unwrap().push(call.clone());
@@ -265,12 +282,22 @@ fn container_credentials(state: &State) -> Answered {
     response(200, "application/json", now, body.to_string())
 }
 
-fn web_identity(state: &State, form: &str) -> Answered {
+/// The access key of a session of the role that a form names: `AKID` and the role's name.
+fn role_key(form: &str) -> String {
+    let arn = form.split("RoleArn=").nth(1).unwrap_or_default();
+    let arn = arn.split('&').next().unwrap_or_default();
+    format!("AKID{}", arn.rsplit("%2F").next().unwrap_or_default())
+}
+
+fn role(state: &State, form: &str, key: &str) -> Answered {
     let now = state.clock.now();
     let expiration = now + SignedDuration::from_hours(1);
-    if !form.contains("Action=AssumeRoleWithWebIdentity") {
+    let action = ["AssumeRoleWithWebIdentity", "AssumeRole"]
+        .into_iter()
+        .find(|action| form.contains(&format!("Action={action}&")));
+    let Some(action) = action else {
         return response(400, "text/plain", now, "unknown action".to_owned());
-    }
+    };
     if let Some((code, message)) = *state.sts_refusal.lock().unwrap() {
         let body = format!(
             "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
@@ -279,11 +306,11 @@ fn web_identity(state: &State, form: &str) -> Answered {
         return response(403, "text/xml", now, body);
     }
     let body = format!(
-        "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
-         <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>AKIDROLE</AccessKeyId>\
+        "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+         <{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>\
          <SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken>\
-         <Expiration>{expiration}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
-         </AssumeRoleWithWebIdentityResponse>"
+         <Expiration>{expiration}</Expiration></Credentials></{action}Result>\
+         </{action}Response>"
     );
     response(200, "text/xml", now, body)
 }

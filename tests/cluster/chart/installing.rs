@@ -69,6 +69,10 @@ async fn objects(plane: &ControlPlane) -> Vec<Value> {
     items
 }
 
+/// The definition of EcrPolicy, which goes with no release: all policies would go with it.
+const POLICIES: &str =
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ecrpolicies.ecr-admission.dev";
+
 /// Each of them by identity.
 pub(super) async fn everything(plane: &ControlPlane) -> BTreeSet<String> {
     objects(plane).await.iter().map(identity).collect()
@@ -227,14 +231,25 @@ async fn install_upgrade_and_uninstall(by: Helm) {
         helm(by, &plane, "install", &["--values", &file]).await;
         let made = everything(&plane).await;
         for object in by.render(&[arguments, &["--values", &file]].concat()).await {
-            assert!(made.contains(&identity(&object)), "{file}: {object}");
+            assert!(
+                is_kept(&object) || made.contains(&identity(&object)),
+                "{file}: {object}"
+            );
         }
         if file == values("everything") {
             eventually("three Pods are made", async || has_pods(&plane, 3).await).await;
         }
         helm(by, &plane, "uninstall", &NO_PODS).await;
         nothing_is_left(&plane, &before).await;
+        if file == values("everything") {
+            assert!(plane.api.exists(POLICIES).await, "all policies are gone");
+        }
     }
+}
+
+/// Whether helm leaves it there.
+fn is_kept(object: &Value) -> bool {
+    object["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 }
 
 #[test]

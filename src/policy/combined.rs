@@ -1,0 +1,31 @@
+//! What the policies that select a namespace add to the settings.
+
+use super::Action;
+use super::demand::Demands;
+use super::grants::{Conflict, Grants};
+
+/// What the policies that select a namespace add to the settings. The default adds nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Combined {
+    pub(super) grants: Grants,
+    pub(super) demands: Demands,
+    pub(super) conflicts: Vec<Conflict>,
+}
+
+impl Combined {
+    /// The policies that win over parts of others in this namespace.
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
+    pub(super) fn is_enforcing(&self) -> bool {
+        let by_grants =
+            matches!(&self.grants, Grants::Limited(limited) if limited.action == Action::Enforce);
+        // The strictest come first.
+        let demanded = self.demands.demanded.first();
+        let references = self.demands.references.first();
+        by_grants
+            || demanded.is_some_and(|demanded| demanded.action == Action::Enforce)
+            || references.is_some_and(|(action, _)| *action == Action::Enforce)
+    }
+}

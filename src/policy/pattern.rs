@@ -1,0 +1,246 @@
+//! Patterns in policies: registries, repositories, images, names.
+
+use crate::image::ecr::{EcrHost, is_account};
+use crate::image::reference::Reference;
+
+/// Matches `text` against a pattern whose `*` is any run of bytes other than `boundary`.
+pub(super) fn glob(pattern: &[u8], text: &[u8], boundary: u8) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where the last star was, and how far it reaches by now.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() || p < pattern.len() {
+        if p < pattern.len() && pattern[p] == b'*' {
+            star = Some((p, t));
+            p += 1;
+        } else if p < pattern.len() && t < text.len() && pattern[p] == text[t] {
+            p += 1;
+            t += 1;
+        } else if let Some((star_at, reach)) = star
+            && reach < text.len()
+            && text[reach] != boundary
+        {
+            star = Some((star_at, reach + 1));
+            p = star_at + 1;
+            t = reach + 1;
+        } else {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether one of the patterns, in which `*` is any run of characters, matches a name or tag.
+pub(super) fn any_name(patterns: &[String], name: &str) -> bool {
+    // No name and no tag holds a slash, so nothing bounds the star.
+    let mut patterns = patterns.iter();
+    patterns.any(|pattern| glob(pattern.as_bytes(), name.as_bytes(), b'/'))
+}
+
+/// Private registries: all, those of an account, or those whose host matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Registry {
+    Any,
+    Account(Box<str>),
+    /// A host in which `*` stands for the account or a part of the region, never for the rest.
+    Host(Box<str>),
+}
+
+impl Registry {
+    /// Takes a text that the syntax of the schema allows.
+    pub(super) fn new(text: &str) -> Self {
+        match text {
+            "*" => Self::Any,
+            _ if is_account(text) => Self::Account(text.into()),
+            _ => Self::Host(text.into()),
+        }
+    }
+
+    pub(super) fn matches(&self, host: &EcrHost<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Account(account) => **account == *host.account,
+            Self::Host(pattern) => glob(pattern.as_bytes(), host.host.as_bytes(), b'.'),
+        }
+    }
+
+    /// Whether some registry may be meant by both; never false when there is one.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Account(one), Self::Account(two)) => one == two,
+            (Self::Account(account), Self::Host(host))
+            | (Self::Host(host), Self::Account(account)) => {
+                host.starts_with('*') || host.starts_with(&**account)
+            }
+            (Self::Host(one), Self::Host(two)) => hosts_overlap(one, two),
+        }
+    }
+}
+
+fn hosts_overlap(one: &str, two: &str) -> bool {
+    let parts = |host: &str| host.split('.').count();
+    let both = one.split('.').zip(two.split('.'));
+    let mut both = both.map(|(one, two)| {
+        // Two starred parts may well have a region in common.
+        one == two
+            || match (one.contains('*'), two.contains('*')) {
+                (true, true) => true,
+                (true, false) => glob(one.as_bytes(), two.as_bytes(), b'.'),
+                (false, true) => glob(two.as_bytes(), one.as_bytes(), b'.'),
+                (false, false) => false,
+            }
+    });
+    parts(one) == parts(two) && both.all(|overlap| overlap)
+}
+
+/// Repositories: a path in which `*` stands for any run of characters within a segment, and `**` as the last segment for
+/// everything below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Repository {
+    text: Box<str>,
+}
+
+impl Repository {
+    /// Takes a text that the syntax of the schema allows.
+    pub(super) fn new(text: &str) -> Self {
+        Self { text: text.into() }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn matches(&self, path: &str) -> bool {
+        let Some(head) = self.text.strip_suffix("**") else {
+            return glob(self.text.as_bytes(), path.as_bytes(), b'/');
+        };
+        let folders = head.bytes().filter(|byte| *byte == b'/').count();
+        let mut end = 0;
+        for _ in 0..folders {
+            match path[end..].find('/') {
+                Some(at) => end += at + 1,
+                None => return false,
+            }
+        }
+        end < path.len() && glob(head.as_bytes(), &path.as_bytes()[..end], b'/')
+    }
+
+    /// What every path that matches begins with.
+    pub(super) fn literal(&self) -> &str {
+        self.text
+            .find('*')
+            .map_or(&*self.text, |star| &self.text[..star])
+    }
+
+    /// Whether it means exactly one repository.
+    pub(super) fn is_exact(&self) -> bool {
+        !self.text.contains('*')
+    }
+
+    /// The folder in which all paths that match lie, with its slash; empty for the registry itself.
+    pub(super) fn folder(&self) -> &str {
+        let literal = self.literal();
+        literal.rfind('/').map_or("", |slash| &literal[..=slash])
+    }
+}
+
+/// Images by registry and repository, whatever their version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ImagePattern {
+    registry: Box<str>,
+    repository: Repository,
+}
+
+impl ImagePattern {
+    /// Takes a text that the syntax of the schema allows.
+    pub(super) fn new(text: &str) -> Self {
+        let (registry, repository) = text.split_once('/').unwrap_or((text, "**"));
+        Self {
+            registry: registry.into(),
+            repository: Repository::new(repository),
+        }
+    }
+
+    pub(super) fn matches(&self, image: &Reference<'_>) -> bool {
+        glob(self.registry.as_bytes(), image.domain().as_bytes(), b'.')
+            && self.repository.matches(&image.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stays_in_its_segment_and_two_stars_go_below() {
+        for (pattern, path, matches) in [
+            ("**", "a", true),
+            ("**", "a/b/c", true),
+            ("*", "a", true),
+            ("*", "a/b", false),
+            ("team/*", "team/app", true),
+            ("team/*", "team/app/db", false),
+            ("team/*", "team-b/app", false),
+            ("team/*", "team", false),
+            ("team/**", "team/app/db", true),
+            ("team/**", "team", false),
+            ("team/**", "team-b/app", false),
+            ("team/app", "team/app", true),
+            ("team/app", "team/app2", false),
+            ("*/base/**", "x/base/y/z", true),
+            ("*/base/**", "x/y/base/z", false),
+            ("team/app-*-x", "team/app-1-x", true),
+            ("team/app-*-x", "team/app-1-y", false),
+        ] {
+            assert_eq!(
+                Repository::new(pattern).matches(path),
+                matches,
+                "{pattern} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_folder_of_a_pattern_ends_at_a_slash() {
+        for (pattern, literal, folder) in [
+            ("**", "", ""),
+            ("team/*", "team/", "team/"),
+            ("team", "team", ""),
+            ("team/app", "team/app", "team/"),
+            ("team/a*", "team/a", "team/"),
+            ("a/b*/c", "a/b", "a/"),
+        ] {
+            let pattern = Repository::new(pattern);
+            assert_eq!((pattern.literal(), pattern.folder()), (literal, folder));
+        }
+    }
+
+    #[test]
+    fn patterns_that_can_mean_one_registry_overlap() {
+        let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+        for (one, two, overlaps) in [
+            ("*", host, true),
+            ("123456789012", host, true),
+            ("123456789012", "*.dkr.ecr.eu-west-1.amazonaws.com", true),
+            ("210987654321", host, false),
+            ("123456789012.dkr.ecr.eu-*.amazonaws.com", host, true),
+            ("123456789012.dkr.ecr.us-*.amazonaws.com", host, false),
+            (
+                "*.dkr.ecr.us-*.amazonaws.com",
+                "*.dkr.ecr.*-1.amazonaws.com",
+                true,
+            ),
+            ("*.dkr-ecr.*.on.aws", host, false),
+            ("*.dkr.ecr-fips.*.amazonaws.com", host, false),
+            (
+                "*.dkr.ecr.*.amazonaws.com",
+                "*.dkr.ecr.*.amazonaws.com.cn",
+                false,
+            ),
+        ] {
+            let (one, two) = (Registry::new(one), Registry::new(two));
+            assert_eq!(one.overlaps(&two), overlaps, "{one:?} {two:?}");
+            assert_eq!(two.overlaps(&one), overlaps, "{two:?} {one:?}");
+        }
+    }
+}

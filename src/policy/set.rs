@@ -1,0 +1,229 @@
+//! All policies, and what they come to in one namespace.
+
+use super::compile::{Compiled, Labels, Source};
+use super::compiled::DefaultGrant;
+use super::demand::{Demanded, Demander, Demands};
+use super::grants::{Conflict, Grants, Limited};
+use super::spec::NamespaceSelector;
+use super::{Action, OnFailure, Policy};
+
+/// All policies that there are, and the settings underneath.
+#[derive(Clone, Debug, Default)]
+pub struct PolicySet {
+    /// What holds in every namespace; policies can only add to it.
+    base: Policy,
+    /// In the order of their names.
+    policies: Vec<Compiled>,
+    unreadable: Vec<Unreadable>,
+}
+
+/// A policy that cannot be read: what it said is lost, so the namespaces that it selected are granted nothing.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    name: String,
+    selector: Option<super::compile::Selector>,
+}
+
+impl Unreadable {
+    /// A policy that cannot be read. `namespaces` is its selector where that alone can be read; where it cannot, `last` is
+    /// what it was when it could.
+    pub fn new(
+        name: &str,
+        namespaces: Option<&NamespaceSelector>,
+        last: Option<&Compiled>,
+    ) -> Self {
+        let readable = namespaces.and_then(super::compile::Selector::readable);
+        Self {
+            name: name.to_owned(),
+            selector: readable.or_else(|| last.map(|last| last.selector.clone())),
+        }
+    }
+
+    /// Without a selector, nobody knows whom it was about: no namespace in particular, but as long as it is there no
+    /// namespace is granted anything by default.
+    fn selects(&self, namespace: &str, labels: &Labels) -> bool {
+        let selector = self.selector.as_ref();
+        selector.is_some_and(|selector| selector.matches(namespace, labels))
+    }
+}
+
+/// How far the tokens of a policy's namespaces are out of others' reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// It grants no credentials.
+    NothingGranted,
+    /// Nobody else gets tokens of its roles.
+    Isolated,
+    /// Others do, and why.
+    Shared(String),
+}
+
+impl PolicySet {
+    /// All policies. Their names must differ.
+    pub fn new(base: Policy, mut policies: Vec<Compiled>, unreadable: Vec<Unreadable>) -> Self {
+        policies.sort_by(|one, two| one.name.cmp(&two.name));
+        Self {
+            base,
+            policies,
+            unreadable,
+        }
+    }
+
+    /// Whether there is any policy, readable or not.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// What holds in every namespace.
+    pub fn base(&self) -> &Policy {
+        &self.base
+    }
+
+    /// The policies that can be read, in the order of their names.
+    pub fn policies(&self) -> &[Compiled] {
+        &self.policies
+    }
+
+    /// Whether some namespace may refuse a Pod: then one of an unknown namespace that cannot be read is refused.
+    pub fn may_enforce(&self) -> bool {
+        let strict = |policy: &Compiled| {
+            let mut demands = policy.rules.demands.iter();
+            demands.any(|(_, action)| *action == Action::Enforce)
+                || policy.rules.references == Some(Action::Enforce)
+                || (!policy.grants.is_empty()
+                    && policy.rules.granted.unwrap_or(Action::Enforce) == Action::Enforce)
+        };
+        self.base.is_enforcing() || !self.unreadable.is_empty() || self.policies.iter().any(strict)
+    }
+
+    /// What holds in a namespace.
+    pub fn in_namespace(&self, namespace: &str, labels: &Labels) -> Policy {
+        let mut policy = self.base.clone();
+        if self.is_empty() && self.otherwise() == DefaultGrant::Controller {
+            return policy;
+        }
+        let selecting = self.policies.iter();
+        let selecting: Vec<&Compiled> = selecting
+            .filter(|policy| policy.selects(namespace, labels))
+            .collect();
+        let (grants, conflicts) = self.grants(&selecting, namespace, labels);
+        policy.combined.grants = grants;
+        policy.combined.conflicts = conflicts;
+        policy.combined.demands = demands(&selecting, namespace);
+        let denies = |policy: &&Compiled| policy.on_failure == Some(OnFailure::Deny);
+        if selecting.iter().any(denies) {
+            policy.on_failure = OnFailure::Deny;
+        }
+        policy
+    }
+
+    fn grants(
+        &self,
+        selecting: &[&Compiled],
+        namespace: &str,
+        labels: &Labels,
+    ) -> (Grants, Vec<Conflict>) {
+        let mut unreadable = self.unreadable.iter();
+        if let Some(lost) = unreadable.find(|lost| lost.selects(namespace, labels)) {
+            let nothing = Limited::nothing(Action::Enforce, Some(lost.name.clone()));
+            return (Grants::Limited(nothing), Vec::new());
+        }
+        let granting = selecting.iter().filter(|policy| !policy.grants.is_empty());
+        let granting: Vec<&Compiled> = granting.copied().collect();
+        let actions = granting
+            .iter()
+            .map(|policy| policy.rules.granted.unwrap_or(Action::Enforce));
+        if let Some(strictest) = actions.max() {
+            let (limited, conflicts) = Limited::union(&granting, strictest);
+            return (Grants::Limited(limited), conflicts);
+        }
+        let grants = match self.otherwise() {
+            DefaultGrant::Controller => Grants::All,
+            DefaultGrant::None => Grants::Limited(Limited::nothing(self.base.action, None)),
+        };
+        (grants, Vec::new())
+    }
+
+    /// What namespaces get that no policy with grants selects. Nothing as soon as a policy names a role, or may have
+    /// named one: a policy that was deleted, or a label that was lost, must not widen access.
+    fn otherwise(&self) -> DefaultGrant {
+        let with_roles = self.policies.iter().any(Compiled::names_a_role);
+        let careful = with_roles || !self.unreadable.is_empty();
+        self.base.default_grant.unwrap_or(if careful {
+            DefaultGrant::None
+        } else {
+            DefaultGrant::Controller
+        })
+    }
+
+    /// How far the tokens of a policy's namespaces are out of others' reach.
+    pub fn isolation(&self, policy: &Compiled) -> Isolation {
+        let providing = || {
+            let grants = policy.grants.iter();
+            grants.filter(|grant| grant.source != Source::Nodes)
+        };
+        if providing().next().is_none() {
+            return Isolation::NothingGranted;
+        }
+        for grant in providing() {
+            let Source::Role(role) = &grant.source else {
+                return Isolation::Shared(
+                    "it grants the identity of ecr-admission itself, whose token opens all that this may pull"
+                        .to_owned(),
+                );
+            };
+            let others = self
+                .policies
+                .iter()
+                .filter(|other| other.name != policy.name);
+            let sharing = others.into_iter().find(|other| {
+                let mut grants = other.grants.iter();
+                grants.any(|other| matches!(&other.source, Source::Role(theirs) if theirs.arn() == role.arn()))
+            });
+            if let Some(other) = sharing {
+                return Isolation::Shared(format!(
+                    "policy {:?} grants {} too",
+                    other.name,
+                    role.arn()
+                ));
+            }
+        }
+        Isolation::Isolated
+    }
+}
+
+fn demands(selecting: &[&Compiled], namespace: &str) -> Demands {
+    let mut demands = Demands::default();
+    for policy in selecting {
+        let rules = &policy.rules;
+        if rules.demands.is_empty() && rules.references.is_none() {
+            continue;
+        }
+        let source = demands.sources.len();
+        let exemptions = policy.exemptions.iter();
+        demands.sources.push(Demander {
+            name: policy.name.clone(),
+            exemptions: exemptions
+                .filter(|exemption| exemption.is_for_namespace(namespace))
+                .cloned()
+                .collect(),
+        });
+        demands
+            .references
+            .extend(rules.references.map(|action| (action, source)));
+        let demanded = rules.demands.iter().map(|(demand, action)| Demanded {
+            demand: demand.clone(),
+            action: *action,
+            source,
+        });
+        demands.demanded.extend(demanded);
+    }
+    // Stable, so that of equals the first policy by name is the one that is told.
+    demands
+        .demanded
+        .sort_by_key(|demanded| std::cmp::Reverse(demanded.action));
+    demands
+        .references
+        .sort_by_key(|(action, _)| std::cmp::Reverse(*action));
+    demands
+}

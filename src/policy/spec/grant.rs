@@ -1,0 +1,163 @@
+//! What may be pulled, and with whose identity.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// The most registries or regions of one grant.
+pub(in crate::policy) const MOST_REGISTRIES: usize = 32;
+/// The most repositories of one grant.
+pub(in crate::policy) const MOST_REPOSITORIES: usize = 16;
+
+/// `*`, an account id, or a host of the one form that ECR has.
+pub(super) const REGISTRY_PATTERN: &str = concat!(
+    r"^(\*|[0-9]{12}|([0-9]{12}|\*)\.dkr(",
+    r"\.ecr(-fips)?\.[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?\.(amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|",
+    r"cloud\.adc-e\.uk|csp\.hci\.ic\.gov)|",
+    r"-ecr(-fips)?\.[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?\.(on\.aws|on\.amazonwebservices\.com\.cn)))$"
+);
+pub(super) const REGION_PATTERN: &str = r"^[a-z]{2,5}(-[a-z]+){1,2}-[0-9]{1,2}$";
+/// Segments in which `*` stands for any run of characters; `**` as the last one for everything below.
+pub(super) const REPOSITORY_PATTERN: &str = concat!(
+    r"^((\*|\*?[a-z0-9._-]+(\*[a-z0-9._-]+)*\*?)/)*",
+    r"(\*\*|\*|\*?[a-z0-9._-]+(\*[a-z0-9._-]+)*\*?)$"
+);
+pub(super) const ROLE_ARN_PATTERN: &str = concat!(
+    r"^arn:(aws|aws-us-gov|aws-cn|aws-eusc|aws-iso|aws-iso-b|aws-iso-e|aws-iso-f):iam::[0-9]{12}:role/",
+    r"([!-~]{1,510}/)?[A-Za-z0-9+=,.@_-]{1,64}$"
+);
+pub(super) const EXTERNAL_ID_PATTERN: &str = r"^[A-Za-z0-9+=,.@:/_-]+$";
+
+/// Of two grants with different identities on one registry, none may name exactly the repository that is the other's
+/// folder.
+pub(super) const NO_EXACT_BESIDE_FOLDER: &str = "self.all(a, self.all(b, \
+    (has(a.role) ? a.role.arn : '') == (has(b.role) ? b.role.arn : '') || \
+    a.credentials == 'Skip' || b.credentials == 'Skip' || \
+    !a.registries.exists(r, r in b.registries) || \
+    a.repositories.all(r, r.contains('*') || b.repositories.all(s, !s.startsWith(r + '/')))))";
+
+/// Two grants with different identities on one registry need folders of their own: a folder is what comes before the
+/// first star, up to its last slash.
+pub(super) const ONE_IDENTITY_A_FOLDER: &str = "self.all(a, self.all(b, \
+    (has(a.role) ? a.role.arn : '') == (has(b.role) ? b.role.arn : '') || \
+    a.credentials == 'Skip' || b.credentials == 'Skip' || \
+    !a.registries.exists(r, r in b.registries) || \
+    a.repositories.all(r, b.repositories.all(s, r.find('^[^*]*/') != s.find('^[^*]*/')))))";
+
+/// The hosts whose region cannot be theirs: each suffix has regions of its own.
+const NO_FOREIGN_REGION: &str = "self.all(r, !r.contains('.dkr') || r.matches('[.]dkr[.-]ecr(-fips)?[.][^.]*[*]') || \
+    (r.endsWith('.cn') == r.matches('ecr(-fips)?[.]cn-') && \
+    r.endsWith('.eu') == r.matches('ecr(-fips)?[.]eusc-') && \
+    (r.endsWith('.ic.gov') || r.endsWith('.sgov.gov') || r.endsWith('.uk')) == \
+    r.matches('ecr(-fips)?[.](us-iso|us-isob|us-isof|eu-isoe)-')))";
+
+/// The hosts of another partition than the role's.
+const OWN_PARTITION: &str = "!has(self.role) || self.registries.all(r, !r.contains('.dkr') || \
+    (r.endsWith('.cn') == self.role.arn.startsWith('arn:aws-cn:') && \
+    r.endsWith('.eu') == self.role.arn.startsWith('arn:aws-eusc:') && \
+    (r.endsWith('.ic.gov') || r.endsWith('.sgov.gov') || r.endsWith('.uk')) == \
+    self.role.arn.startsWith('arn:aws-iso')))";
+
+/// What may be pulled, and with whose identity.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.role) || self.credentials != 'Skip'")
+    .message("credentials: Skip means that the nodes pull by themselves, so no role can be given"))]
+#[x_kube(validation = Rule::new(OWN_PARTITION)
+    .message("a role can pull from registries of its own AWS partition only"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.role) || self.repositories.all(r, !r.startsWith('v1/') && !r.startsWith('v2/'))")
+    .message("a role cannot be given for repositories under v1/ or v2/: the kubelet takes these for API versions"))]
+pub struct Grant {
+    /// The registries: account ids of 12 digits, or hosts such as 123456789012.dkr.ecr.eu-west-1.amazonaws.com, in which
+    /// `*` may stand for the account and for any run of characters in the region; or `*` for every private registry.
+    #[schemars(
+        length(min = 1, max = MOST_REGISTRIES),
+        inner(length(max = 100), regex(pattern = REGISTRY_PATTERN))
+    )]
+    #[x_kube(validation = Rule::new(NO_FOREIGN_REGION)
+        .message("no registry has such a host: its region belongs to another AWS partition than its suffix"))]
+    pub registries: Vec<String>,
+
+    /// The regions that this is limited to; without it, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = MOST_REGISTRIES),
+        inner(length(max = 40), regex(pattern = REGION_PATTERN))
+    )]
+    pub regions: Option<Vec<String>>,
+
+    /// The repositories: paths in which `*` stands for any run of characters within one segment, and `**` as the last
+    /// segment for everything below.
+    #[serde(default = "every_repository")]
+    #[schemars(
+        length(min = 1, max = MOST_REPOSITORIES),
+        inner(length(max = 256), regex(pattern = REPOSITORY_PATTERN))
+    )]
+    pub repositories: Vec<String>,
+
+    /// Whether the pull Secret gets a credential for them.
+    #[serde(default)]
+    pub credentials: Credentials,
+
+    /// The AWS role that pulls; without it, the identity of ecr-admission itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+fn every_repository() -> Vec<String> {
+    vec!["**".to_owned()]
+}
+
+/// Whether the pull Secret gets a credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Credentials {
+    /// A credential is put into the pull Secret.
+    #[default]
+    Provide,
+    /// None: the nodes can pull by themselves (instance profile, Fargate role).
+    Skip,
+}
+
+schema_of_words!(
+    Credentials,
+    "Credentials",
+    ["Provide", "Skip"],
+    "Provide puts a credential into the pull Secret; Skip does not, for what the nodes pull by themselves (instance profile, Fargate Pod execution role)."
+);
+
+/// An AWS role that is assumed to make tokens.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Role {
+    /// The role's ARN, such as `arn:aws:iam::123456789012:role/ecr-team-a`.
+    #[schemars(length(max = 640), regex(pattern = ROLE_ARN_PATTERN))]
+    pub arn: String,
+
+    /// The external id that the role's trust policy asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 1224), regex(pattern = EXTERNAL_ID_PATTERN))]
+    pub external_id: Option<String>,
+
+    /// How long a token is taken to live: as long as ECR says, or no longer than the role's session.
+    #[serde(default)]
+    pub token_life: TokenLife,
+}
+
+/// How long a token of an assumed role is taken to live.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+pub enum TokenLife {
+    /// As long as ECR says, twelve hours.
+    #[default]
+    Full,
+    /// No longer than the session of the role that made it.
+    Session,
+}
+
+schema_of_words!(
+    TokenLife,
+    "TokenLife",
+    ["Full", "Session"],
+    "Full believes ECR that the token lives for twelve hours; Session counts it as dead when the role's session ends, for accounts in which that turns out to be so."
+);

@@ -1,0 +1,84 @@
+//! The table of bad policies, as the program reads them from files. tests/cluster/policies.rs has the API server's word.
+
+use ecr_admission::files::read_policies;
+use ecr_admission::policy::compile::compile;
+use ecr_admission::policy::spec::EcrPolicySpec;
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Deserialize)]
+struct Bad {
+    mistake: String,
+    spec: Value,
+    says: String,
+}
+
+#[derive(Deserialize)]
+struct Good {
+    name: String,
+    spec: EcrPolicySpec,
+}
+
+#[test]
+fn each_bad_policy_is_refused_in_a_sentence_that_names_the_field() {
+    let table = include_str!("../fixtures/policies/bad.yaml");
+    let table: Vec<Bad> = serde_saphyr::from_str(table).unwrap();
+    assert!(table.len() > 30);
+    for bad in table {
+        let said = match serde_json::from_value::<EcrPolicySpec>(bad.spec) {
+            Err(error) => error.to_string(),
+            Ok(spec) => match compile("bad", &spec) {
+                Ok(_) => panic!("taken: {}", bad.mistake),
+                Err(faults) => {
+                    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                    faults.join("; ")
+                }
+            },
+        };
+        assert_eq!(said, bad.says, "{}", bad.mistake);
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let spec: EcrPolicySpec = serde_saphyr::from_str(
+        "grants:\n- registries: [a, b]\n  repositories: []\nvalidation: {}\n",
+    )
+    .unwrap();
+    let faults = compile("No_Name", &spec).unwrap_err();
+    let paths: Vec<&str> = faults.iter().map(|fault| fault.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "metadata.name",
+            "spec.grants[0].registries[0]",
+            "spec.grants[0].registries[1]",
+            "spec.grants[0].repositories",
+            "spec.validation",
+        ]
+    );
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_policies() {
+    let documentation = include_str!("../../../docs/policies.md");
+    let examples = documentation.split("```yaml\n").skip(1);
+    let examples: Vec<&str> = examples
+        .filter_map(|text| text.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 5);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("examples.yaml");
+    std::fs::write(&file, examples.join("---\n")).unwrap();
+    assert_eq!(read_policies(&[file]).unwrap().len(), 5);
+}
+
+#[test]
+fn the_good_policies_are_taken() {
+    let table = include_str!("../fixtures/policies/good.yaml");
+    let table: Vec<Good> = serde_saphyr::from_str(table).unwrap();
+    for good in table {
+        let compiled = compile(&good.name, &good.spec);
+        assert!(compiled.is_ok(), "{}: {compiled:?}", good.name);
+    }
+}
