@@ -22,5 +22,5 @@ pub use compiled::{Action, OnFailure, Policy};
 pub use decide::{Credential, Decision, decide};
 pub use identity::Identity;
 pub use native::NativeRegistry;
-pub use registry::{NotARegistry, private_registries, private_registry};
+pub use registry::{NotARegistry, private_registry};
 pub use rule::{Finding, Rule};

@@ -125,8 +125,7 @@ impl Refresh {
     /// What the namespace itself asks for.
     async fn found(&self, found: &Found) -> Outcome {
         let mut needs = Needs::default();
-        let pinned = found.registries.as_deref().unwrap_or_default();
-        needs.add_pinned(&self.wish.policy, pinned);
+        needs.add_pinned(&self.wish.policy, &found.registries);
         match self.parts.inventory.images(&found.name).await {
             Ok(images) => needs.add_images(&self.wish.policy, &images),
             Err(error) => needs.errors.push(or_name_them(&error)),

@@ -35,6 +35,8 @@ mod messages;
 mod month;
 mod one_shot;
 mod patching;
+mod pinning;
+mod reconciling;
 mod redaction;
 mod references;
 mod refresh_command;

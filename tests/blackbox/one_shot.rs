@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use ecr_admission::clock::Clock;
 use ecr_admission::inventory::{Found, Inventory};
+use ecr_admission::namespace::Pins;
 use ecr_admission::policy::Policy;
 use ecr_admission::refresh::{AccountResult, Outcome, Parts, Refresh, Scope, Verdict, Wish};
 use ecr_admission::secret::memory::{MemorySecretStore, NamespacePhase};
 use ecr_admission::secret::{
-    Metrics, PodImages, SecretIndex, SecretStore, SecretWriter, StoreError, StoreErrorKind,
+    Metrics, PodImages, PodPage, SecretIndex, SecretStore, SecretWriter, StoreError, StoreErrorKind,
 };
 use ecr_admission::service_account::memory::MemoryServiceAccounts;
 use ecr_admission::token::{self, MintErrorKind, TokenCache};
@@ -59,6 +60,14 @@ struct NoPods;
 impl PodImages for NoPods {
     fn images<'a>(&'a self, _namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn page<'a>(
+        &'a self,
+        _namespace: Option<&'a str>,
+        _next: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PodPage, StoreError>> {
+        Box::pin(ready(Ok(PodPage::default())))
     }
 }
 
@@ -178,7 +187,7 @@ async fn every_run_renews_what_it_finds_with_one_mint_a_region_and_keeps_what_ot
 async fn what_a_namespaces_annotation_pods_and_templates_name_is_found() {
     let cluster = Cluster::new();
     let pinned = Found {
-        registries: Some(format!("{ELSEWHERE}, nonsense")),
+        registries: Pins::of(&format!("{ELSEWHERE}, nonsense")),
         ..namespace("a")
     };
     let here = Here {
