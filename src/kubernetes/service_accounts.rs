@@ -27,12 +27,22 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct KubeServiceAccounts {
     client: Client,
+    timeout: Duration,
 }
 
 impl KubeServiceAccounts {
     /// Those of this client's cluster.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            timeout: CALL_TIMEOUT,
+        }
+    }
+
+    /// The same with another limit for each call.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     async fn send(
@@ -56,7 +66,7 @@ impl KubeServiceAccounts {
             let request = build(Request::new(path)).map_err(kube::Error::BuildRequest)?;
             self.client.request_text(request).await
         };
-        let text = action.within(CALL_TIMEOUT, call).await?;
+        let text = action.within(self.timeout, call).await?;
         let read: PartialObject = serde_json::from_str(&text)
             .map_err(|error| action.failed(&kube::Error::SerdeError(error)))?;
         Ok(read.into())

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use prometheus_client::registry::Registry as Metrics;
@@ -21,6 +22,9 @@ use crate::kubernetes::{
 use crate::refresh::{Parts, Refresh, Scope, Verdict, Wish};
 use crate::secret::{self, SecretIndex, SecretWriter};
 use crate::token::{self, TokenCache};
+
+/// For one call to the API server. Nobody's admission waits for it, and another run may be hours away.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes pull Secrets fresh, once: for a CronJob, or by hand.
 ///
@@ -204,7 +208,7 @@ fn parts(cluster: &Cluster, secret: &str, source: EcrTokenSource, clock: &Clock)
     let client = || cluster.requests.clone();
     let writer = SecretWriter::new(
         secret,
-        Arc::new(KubeSecretStore::new(client(), secret)),
+        Arc::new(KubeSecretStore::new(client(), secret).with_timeout(CALL_TIMEOUT)),
         Arc::new(KubePodImages::new(client())),
         Arc::clone(&index),
         clock.clone(),
@@ -218,7 +222,7 @@ fn parts(cluster: &Cluster, secret: &str, source: EcrTokenSource, clock: &Clock)
             clock.clone(),
             token::Metrics::register(&mut metrics),
         ),
-        accounts: Arc::new(KubeServiceAccounts::new(client())),
+        accounts: Arc::new(KubeServiceAccounts::new(client()).with_timeout(CALL_TIMEOUT)),
         clock: clock.clone(),
     }
 }
