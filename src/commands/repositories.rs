@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::assembly::Assembly;
 use super::serve::spawn_watch;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -9,7 +10,6 @@ use crate::health::Health;
 use crate::kubernetes::{Cluster, KubeRepositories, Pace, Watch, watch_repository_annotation};
 use crate::repository::{Keeper, KeeperParts};
 use crate::server::supervise::Supervisor;
-use crate::token::TokenCache;
 
 /// What keeps repository Secrets, built and not running yet.
 pub(super) struct Repositories {
@@ -22,7 +22,7 @@ impl Repositories {
     pub(super) fn build(
         config: &Config,
         cluster: &Cluster,
-        tokens: &TokenCache,
+        assembly: &Assembly,
         clock: &Clock,
         health: &Health,
     ) -> Option<Self> {
@@ -33,9 +33,10 @@ impl Repositories {
             namespaces: config.argocd_namespaces.clone(),
             policy: config.policy.clone(),
             store: Arc::new(KubeRepositories::new(cluster.requests.clone())),
-            tokens: tokens.clone(),
+            tokens: assembly.tokens.clone(),
             clock: clock.clone(),
             condition: health.condition("repositories"),
+            events: Arc::clone(&assembly.events),
         }));
         let watch = |namespace: &String| {
             let mirror = Arc::clone(&keeper) as Arc<_>;

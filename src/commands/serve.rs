@@ -149,11 +149,9 @@ impl Server {
             tokens: Arc::clone(&source) as Arc<_>,
         };
         let assembly = assemble(admit_settings(&config, &cluster), &clock, outside, ours);
-        let namespaces = &assembly.namespaces;
         let service_accounts =
-            ServiceAccounts::build(&config, &cluster, namespaces, &clock, &health, ours);
-        let tokens = &assembly.tokens;
-        let repositories = Repositories::build(&config, &cluster, tokens, &clock, &health);
+            ServiceAccounts::build(&config, &cluster, &assembly, &clock, &health, ours);
+        let repositories = Repositories::build(&config, &cluster, &assembly, &clock, &health);
         Ok(Self {
             config,
             clock,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
+use super::assembly::Assembly;
 use super::serve::{excluded_namespaces, spawn_watch};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::health::Health;
 use crate::kubernetes::{Cluster, KubeServiceAccounts, Pace, Watch, watch_service_accounts};
-use crate::namespace::NamespaceIndex;
 use crate::server::supervise::Supervisor;
 use crate::service_account::{
     Keeper, KeeperParts, Metrics, Plan, ServiceAccount, ServiceAccountIndex,
@@ -26,7 +26,7 @@ impl ServiceAccounts {
     pub(super) fn build(
         config: &Config,
         cluster: &Cluster,
-        namespaces: &Arc<NamespaceIndex>,
+        assembly: &Assembly,
         clock: &Clock,
         health: &Health,
         registry: &mut Registry,
@@ -49,10 +49,11 @@ impl ServiceAccounts {
         let parts = KeeperParts {
             store: Arc::new(KubeServiceAccounts::new(cluster.requests.clone())),
             index,
-            namespaces: Arc::clone(namespaces),
+            namespaces: Arc::clone(&assembly.namespaces),
             clock: clock.clone(),
             metrics: Metrics::register(registry),
             condition: health.condition("service-accounts"),
+            events: Arc::clone(&assembly.events),
         };
         Some(Self {
             keeper: Arc::new(Keeper::new(plan, parts)),

@@ -14,6 +14,7 @@ use super::{
     Asked, Repository, RepositoryContent, RepositoryStore, StoredRepository, asked, names,
 };
 use crate::clock::Clock;
+use crate::event::{Event, Events, Severity, Subject};
 use crate::health::Condition;
 use crate::policy::{Identity, Policy};
 use crate::pull_secret::state::StateEntry;
@@ -26,6 +27,8 @@ use crate::watch::Mirror;
 const LOOK: Duration = Duration::from_mins(1);
 /// What is added to it by chance, so that replicas do not come at one moment.
 const SPREAD: Duration = Duration::from_secs(10);
+/// The reason of the Event about a namespace that asks for what cannot be had.
+const NOT_KEPT: &str = "ArgoCdRepositoryNotKept";
 /// How often a look is begun anew because somebody else wrote in between.
 const ATTEMPTS: usize = 5;
 
@@ -41,8 +44,10 @@ pub struct KeeperParts {
     pub tokens: TokenCache,
     /// Time and jitter.
     pub clock: Clock,
-    /// Tells people.
+    /// Tells those who run us.
     pub condition: Condition,
+    /// Tells those who look into the namespace.
+    pub events: Arc<Events>,
 }
 
 /// Keeps repository Secrets. A watch of the namespaces feeds it with the values of the annotation.
@@ -81,14 +86,21 @@ impl Keeper {
             for namespace in &self.parts.namespaces {
                 // Until the annotation is known, nothing may be taken away.
                 if let Some(value) = self.value(namespace) {
-                    troubles.extend(self.keep(namespace, &value).await);
+                    let found = self.keep(namespace, &value).await.into_iter();
+                    troubles.extend(found.map(|trouble| (namespace, trouble)));
                 }
             }
-            for trouble in &troubles {
+            for (namespace, trouble) in &troubles {
+                self.parts.events.tell(Event {
+                    subject: Subject::namespace(namespace),
+                    severity: Severity::Warning,
+                    reason: NOT_KEPT,
+                    note: trouble.clone(),
+                });
                 tracing::warn!(%trouble, "Argo CD repository not kept");
             }
             match troubles.first() {
-                Some(first) => self.parts.condition.set(format!(
+                Some((_, first)) => self.parts.condition.set(format!(
                     "{} Argo CD repositories cannot be kept, for one: {first}",
                     troubles.len()
                 )),

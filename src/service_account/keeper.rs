@@ -16,6 +16,7 @@ use super::index::Astray;
 use super::metrics::Metrics;
 use super::{Edited, Goal, ServiceAccountIndex, ServiceAccountStore, reach};
 use crate::clock::Clock;
+use crate::event::{Event, Events, Kind, Severity, Subject};
 use crate::health::Condition;
 use crate::namespace::{Label, NamespaceIndex, NamespaceMode};
 use crate::secret::StoreError;
@@ -31,6 +32,8 @@ const START_INTERVAL: Duration = Duration::from_millis(10);
 const AT_ONCE: usize = 8;
 /// The least time between two changes of one ServiceAccount by one replica.
 const BETWEEN_INSISTING: Duration = Duration::from_mins(10);
+/// The reason of the Event about a ServiceAccount whose entry somebody takes away.
+const REMOVED: &str = "PullSecretRemoved";
 /// The first and the longest wait before one that could not be changed is tried again.
 const FIRST_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
@@ -67,8 +70,10 @@ pub struct KeeperParts {
     pub clock: Clock,
     /// Counts.
     pub metrics: Metrics,
-    /// Tells people.
+    /// Tells those who run us.
     pub condition: Condition,
+    /// Tells those who look into the namespace.
+    pub events: Arc<Events>,
 }
 
 /// Keeps ServiceAccounts as the plan wants them.
@@ -236,6 +241,11 @@ impl Keeper {
             if let Some((_, told)) = told.filter(|(_, told)| !*told) {
                 *told = true;
                 let account = &*astray.key;
+                if let Some((namespace, name)) = account.split_once('/')
+                    && astray.goal == Goal::Named
+                {
+                    self.tell_namespace(namespace, name, &astray.uid);
+                }
                 tracing::warn!(
                     account,
                     "somebody has undone our change of this ServiceAccount's imagePullSecrets; it is not repeated for ten \
@@ -264,6 +274,23 @@ impl Keeper {
             )),
             (None, None) => self.parts.condition.clear(),
         }
+    }
+
+    fn tell_namespace(&self, namespace: &str, name: &str, uid: &str) {
+        let secret = self.parts.index.secret();
+        let subject = Subject {
+            uid: Some(uid.to_owned()),
+            ..Subject::new(Kind::ServiceAccount, namespace, name)
+        };
+        self.parts.events.tell(Event {
+            subject,
+            severity: Severity::Warning,
+            reason: REMOVED,
+            note: format!(
+                "Secret {secret:?} was taken out of imagePullSecrets right after ecr-admission had put it in; it is put back \
+                 seldom only. Let whoever manages this ServiceAccount leave the field alone, or name the Secret there"
+            ),
+        });
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

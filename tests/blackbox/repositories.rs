@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_admission::clock::Clock;
+use ecr_admission::event::{self, Events, NoEvents};
 use ecr_admission::health::{Health, State};
 use ecr_admission::kubernetes::{self, KubeRepositories};
 use ecr_admission::policy::Policy;
@@ -38,6 +39,8 @@ impl Drop for Replica {
 fn replica(store: Arc<dyn RepositoryStore>, mint: &Arc<Mint>, clock: Clock) -> Replica {
     let health = Health::default();
     let metrics = token::Metrics::register(&mut Registry::default());
+    let told = event::Metrics::register(&mut Registry::default());
+    let event_clock = clock.clone();
     let keeper = Arc::new(Keeper::new(KeeperParts {
         namespaces: vec![NAMESPACE.to_owned()],
         policy: Policy::default(),
@@ -45,6 +48,7 @@ fn replica(store: Arc<dyn RepositoryStore>, mint: &Arc<Mint>, clock: Clock) -> R
         tokens: TokenCache::new(Arc::clone(mint) as Arc<_>, clock.clone(), metrics),
         clock,
         condition: health.condition("repositories"),
+        events: Arc::new(Events::new(Arc::new(NoEvents), event_clock, told)),
     }));
     let runs = Arc::clone(&keeper);
     Replica {

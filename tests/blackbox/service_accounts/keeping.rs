@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_admission::clock::Clock;
+use ecr_admission::event::{self, Events};
 use ecr_admission::health::{Health, State};
 use ecr_admission::namespace::{Label, Namespace, NamespaceIndex, NamespaceMode};
 use ecr_admission::secret::{StoreError, StoreErrorKind};
@@ -17,12 +18,22 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::support::events::Noticeboard;
+
 const SECRET: &str = "ecr-pull-secret";
 
 /// A cluster, and the replicas that look after it.
 struct World {
     store: Arc<MemoryServiceAccounts>,
     replicas: Vec<Replica>,
+    board: Arc<Noticeboard>,
+    telling: JoinHandle<()>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.telling.abort();
+    }
 }
 
 struct Replica {
@@ -41,6 +52,11 @@ impl Drop for Replica {
 impl World {
     fn start(plan: &Plan, names: &Names, replicas: u64) -> Self {
         let store = Arc::new(MemoryServiceAccounts::default());
+        let board = Arc::new(Noticeboard::default());
+        let clock = Clock::simulated("2026-11-21T00:00:00Z".parse().unwrap(), 9);
+        let metrics = event::Metrics::register(&mut Registry::default());
+        let events = Arc::new(Events::new(Arc::clone(&board) as Arc<_>, clock, metrics));
+        let telling = Arc::clone(&events);
         let replica = |seed| {
             let clock = Clock::simulated("2026-11-21T00:00:00Z".parse().unwrap(), seed);
             let (index, namespaces) = (
@@ -55,6 +71,7 @@ impl World {
                 clock,
                 metrics: Metrics::register(&mut Registry::default()),
                 condition: health.condition("service-accounts"),
+                events: Arc::clone(&events),
             };
             let keeper = Keeper::new(plan.clone(), parts);
             Replica {
@@ -67,6 +84,8 @@ impl World {
         Self {
             replicas: (0..replicas).map(replica).collect(),
             store,
+            board,
+            telling: tokio::spawn(async move { telling.run().await }),
         }
     }
 
@@ -222,6 +241,8 @@ async fn somebody_who_keeps_removing_our_entry_is_told_of_and_not_fought() {
         trouble.contains("keeps undoing our change of 1 ServiceAccounts, such as team-a/default"),
         "{trouble}"
     );
+
+    insta::assert_snapshot!(world.board.said(), @r#"Warning PullSecretRemoved ServiceAccount/default: Secret "ecr-pull-secret" was taken out of imagePullSecrets right after ecr-admission had put it in; it is put back seldom only. Let whoever manages this ServiceAccount leave the field alone, or name the Secret there"#);
 
     pass(Duration::from_mins(20)).await;
     assert_eq!(world.names("team-a", "default"), [SECRET]);
