@@ -2,18 +2,16 @@
 
 use futures_util::future::BoxFuture;
 
+use crate::namespace::Pins;
 use crate::secret::StoreError;
-
-/// The annotation of a namespace that names registries whose credentials its Secret is to hold, with Pods or without.
-pub const REGISTRIES_ANNOTATION: &str = "ecr-admission.dev/registries";
 
 /// A namespace, as far as it is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Its name.
     pub name: String,
-    /// The value of [`REGISTRIES_ANNOTATION`].
-    pub registries: Option<String>,
+    /// The registries that it pins.
+    pub registries: Pins,
     /// Whether it is left out when nobody named it: it opted out, or it is being deleted; the words say which.
     pub left_out: Option<&'static str>,
 }

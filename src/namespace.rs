@@ -1,11 +1,15 @@
-//! What is known of namespaces: who opted out of injection, and which are being deleted.
+//! What is known of namespaces: who opted out of injection, which are being deleted, and which registries they pin.
+
+mod pins;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
 use serde::Deserialize;
 
+use crate::attention::Attention;
 use crate::watch::Mirror;
+pub use pins::{Pins, REGISTRIES_ANNOTATION};
 
 /// The annotation (on a Pod or a namespace) that switches injection off when its value is `false`.
 pub const INJECT_ANNOTATION: &str = "ecr-admission.dev/inject";
@@ -37,7 +41,7 @@ pub fn is_subdomain(name: &str) -> bool {
 }
 
 /// What a metadata-only watch shows of a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
     /// Whether Pods get our Secret injected: not when [`INJECT_ANNOTATION`] says `false`.
     pub inject: bool,
@@ -45,6 +49,8 @@ pub struct Namespace {
     pub terminating: bool,
     /// What [`ADMISSION_LABEL`] says.
     pub label: Label,
+    /// The registries of [`REGISTRIES_ANNOTATION`].
+    pub pins: Pins,
 }
 
 /// The value of [`ADMISSION_LABEL`].
@@ -87,6 +93,7 @@ impl Default for Namespace {
             inject: true,
             terminating: false,
             label: Label::Unset,
+            pins: Pins::default(),
         }
     }
 }
@@ -95,6 +102,7 @@ impl Default for Namespace {
 #[derive(Debug, Default)]
 pub struct NamespaceIndex {
     remarkable: RwLock<HashMap<Box<str>, Namespace>>,
+    attention: Attention,
 }
 
 impl NamespaceIndex {
@@ -104,7 +112,24 @@ impl NamespaceIndex {
             .remarkable
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        remarkable.get(name).copied().unwrap_or_default()
+        remarkable.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The namespaces that pin registries.
+    pub fn pinning(&self) -> Vec<Box<str>> {
+        let remarkable = self
+            .remarkable
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pinning = remarkable
+            .iter()
+            .filter(|(_, namespace)| !namespace.pins.is_empty());
+        pinning.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What this draws attention to: namespaces whose pins have changed.
+    pub fn attention(&self) -> &Attention {
+        &self.attention
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut HashMap<Box<str>, Namespace>) -> T) -> T {
@@ -118,13 +143,18 @@ impl NamespaceIndex {
 
 impl Mirror<Namespace> for NamespaceIndex {
     fn apply(&self, key: &str, object: Namespace) {
-        self.change(|remarkable| {
+        let pins = object.pins.clone();
+        let before = self.change(|remarkable| {
             if object == Namespace::default() {
-                remarkable.remove(key);
+                remarkable.remove(key)
             } else {
-                remarkable.insert(key.into(), object);
+                remarkable.insert(key.into(), object)
             }
         });
+        let before = before.unwrap_or_default().pins;
+        if !pins.is_empty() && pins != before {
+            self.attention.draw(key);
+        }
     }
 
     fn delete(&self, key: &str, _resource_version: &str) {
@@ -133,6 +163,7 @@ impl Mirror<Namespace> for NamespaceIndex {
 
     fn listed(&self, keys: &HashSet<String>, _resource_version: &str) {
         self.change(|remarkable| remarkable.retain(|name, _| keys.contains(&**name)));
+        self.attention.listed();
     }
 
     fn heard(&self) {}
@@ -171,7 +202,7 @@ mod tests {
             ..Namespace::default()
         };
         for name in ["a", "b", "c"] {
-            index.apply(name, out);
+            index.apply(name, out.clone());
         }
         index.apply("a", Namespace::default());
         index.delete("b", "9");
@@ -180,5 +211,24 @@ mod tests {
         assert_eq!(index.get("c"), out);
         index.listed(&HashSet::from(["d".to_owned()]), "10");
         assert_eq!(index.get("c"), Namespace::default());
+    }
+
+    #[test]
+    fn pins_draw_attention_when_they_change_and_not_when_something_else_does() {
+        let index = NamespaceIndex::default();
+        let pinning = |list: &str, inject| Namespace {
+            inject,
+            pins: Pins::of(list),
+            ..Namespace::default()
+        };
+        let drawn = || index.attention().take().namespaces.len();
+        index.apply("a", pinning("one.example", true));
+        assert_eq!(drawn(), 1);
+        index.apply("a", pinning("one.example", false));
+        assert_eq!(drawn(), 0);
+        index.apply("a", pinning("one.example,two.example", false));
+        assert_eq!((drawn(), index.pinning().len()), (1, 1));
+        index.apply("a", Namespace::default());
+        assert_eq!((drawn(), index.pinning().len()), (0, 0));
     }
 }

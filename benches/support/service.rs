@@ -11,7 +11,7 @@ use ecr_admission::config::DEFAULT_SECRET_NAME;
 use ecr_admission::event::NoEvents;
 use ecr_admission::policy::Policy;
 use ecr_admission::secret::memory::MemorySecretStore;
-use ecr_admission::secret::{PodImages, SecretStore, StoreError};
+use ecr_admission::secret::{PodImages, PodPage, SecretStore, StoreError};
 use ecr_admission::token::{MintError, Token, TokenKey, TokenSource};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -94,5 +94,13 @@ struct NoPods;
 impl PodImages for NoPods {
     fn images<'a>(&'a self, _namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         ready(Ok(Vec::new())).boxed()
+    }
+
+    fn page<'a>(
+        &'a self,
+        _namespace: Option<&'a str>,
+        _next: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PodPage, StoreError>> {
+        ready(Ok(PodPage::default())).boxed()
     }
 }

@@ -47,6 +47,8 @@ pub struct Metrics {
     ensure_duration: Histogram,
     refreshes: Family<EnsureLabels, Counter>,
     refreshes_due: Gauge,
+    reconciliations: Family<EnsureLabels, Counter>,
+    unhealable: Gauge,
 }
 
 impl Metrics {
@@ -61,6 +63,8 @@ impl Metrics {
             ensure_duration: Histogram::new(BUCKETS),
             refreshes: Family::default(),
             refreshes_due: Gauge::default(),
+            reconciliations: Family::default(),
+            unhealable: Gauge::default(),
         };
         registry.register(
             "admissions",
@@ -97,6 +101,16 @@ impl Metrics {
             "Secrets that were due for renewal at the last look",
             metrics.refreshes_due.clone(),
         );
+        registry.register(
+            "reconciliations",
+            "Times that all Pods were looked through for registries that nobody made a Secret for, by result",
+            metrics.reconciliations.clone(),
+        );
+        registry.register(
+            "pods_to_recreate",
+            "Pods that fail to pull from ECR and do not name the pull Secret, at the last look through all Pods",
+            metrics.unhealable.clone(),
+        );
         metrics
     }
 
@@ -132,6 +146,15 @@ impl Metrics {
 
     pub(super) fn refreshed(&self, result: &'static str) {
         self.refreshes.get_or_create(&EnsureLabels { result }).inc();
+    }
+
+    pub(super) fn reconciled(&self, result: &'static str) {
+        let labels = EnsureLabels { result };
+        self.reconciliations.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn found_unhealable(&self, pods: usize) {
+        self.unhealable.set(i64::try_from(pods).unwrap_or(i64::MAX));
     }
 
     pub(super) fn ensured(&self, took: Duration, failure: Option<&'static str>) {

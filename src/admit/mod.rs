@@ -1,5 +1,6 @@
 //! One admission, from review to verdict.
 
+mod agenda;
 mod ensure;
 mod failure;
 mod heal;
@@ -9,9 +10,12 @@ mod need;
 mod new_entries;
 mod notice;
 mod outcome;
+mod pinned;
 mod pod;
+mod reconcile;
 mod record;
 mod refresh;
+mod survey;
 mod workload;
 
 use std::collections::HashSet;
@@ -32,6 +36,7 @@ use ensure::{EnsureParts, Ensurer};
 use heal::Healer;
 pub use metrics::Metrics;
 pub use outcome::{Outcome, Verdict};
+use reconcile::{ReconcileParts, Reconciler};
 use refresh::{RefreshParts, Refresher};
 
 /// Which webhook is asked.
@@ -81,7 +86,7 @@ pub struct NotAReview(String);
 
 /// The service behind both webhooks.
 pub struct Admission {
-    settings: Settings,
+    settings: Arc<Settings>,
     injection: InjectionPatch,
     clock: Clock,
     index: Arc<SecretIndex>,
@@ -89,6 +94,7 @@ pub struct Admission {
     ensurer: Ensurer,
     healer: Healer,
     refresher: Refresher,
+    reconciler: Reconciler,
     metrics: Metrics,
 }
 
@@ -105,17 +111,29 @@ impl Admission {
             events,
             metrics,
         } = parts;
+        let settings = Arc::new(settings);
         let ensurer = Ensurer::new(EnsureParts {
             writer,
             tokens,
             clock: clock.clone(),
-            events,
+            events: Arc::clone(&events),
             metrics: metrics.clone(),
         });
         Self {
             injection: InjectionPatch::new(&settings.secret),
             healer: Healer::new(ensurer.clone(), clock.clone()),
+            reconciler: Reconciler::new(ReconcileParts {
+                settings: Arc::clone(&settings),
+                ensurer: ensurer.clone(),
+                index: Arc::clone(&index),
+                namespaces: Arc::clone(&namespaces),
+                pods: Arc::clone(&pods),
+                events,
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+            }),
             refresher: Refresher::new(RefreshParts {
+                settings: Arc::clone(&settings),
                 ensurer: ensurer.clone(),
                 index: Arc::clone(&index),
                 namespaces: Arc::clone(&namespaces),
@@ -192,9 +210,16 @@ impl Admission {
         self.refresher.run().await;
     }
 
-    /// How many namespaces wait for a Secret that could not be made when a Pod was admitted.
+    /// Looks after what admissions do not see, for ever: pinned registries, Secrets that somebody deleted or edited,
+    /// Pods that wait for what nobody made. Cancel-safe; every replica does it.
+    pub async fn reconcile(&self) {
+        self.reconciler.run().await;
+    }
+
+    /// How many namespaces wait for a Secret that could not be made yet.
     pub fn healing(&self) -> usize {
-        self.healer.len()
+        // A namespace can be in both.
+        self.healer.len().max(self.reconciler.failing())
     }
 
     /// Why tokens that were asked for lately cannot be made; `None` while all can.

@@ -6,6 +6,7 @@ use super::ensure::Purpose;
 use super::failure::EnsureError;
 use super::judge::Judgement;
 use super::need::Need;
+use super::pinned::Pinned;
 use super::{Admission, Outcome, Webhook};
 use crate::policy::OnFailure;
 use crate::pull_secret::Freshness;
@@ -48,7 +49,12 @@ impl Admission {
                 Patch::Append
             };
         }
-        judgement.remark(outcome)
+        let mut outcome = judgement.remark(outcome);
+        if webhook == Webhook::Mutating && !namespace.pins.is_empty() {
+            let pinned = Pinned::of(&self.settings.policy, &namespace.pins);
+            outcome.answer.warnings.extend(pinned.warnings());
+        }
+        outcome
     }
 
     /// An update never patches (imagePullSecrets is immutable); it ensures a new registry for a Pod that refers to our

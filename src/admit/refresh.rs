@@ -4,7 +4,7 @@
 //! clock could leave wrong. An entry comes due at half of its life, later by up to a tenth of it that differs by
 //! namespace and replica: neither 10,000 namespaces that share a token nor two replicas come at one moment.
 //!
-//! What no Pod has used for a week is left to expire; a Secret in which everything has expired is deleted. Expired is
+//! What no Pod has used for a week, and the namespace does not pin, is left to expire; a Secret in which everything has expired is deleted. Expired is
 //! absent to every replica, so an admission that needs it again makes it again, and nothing is taken from anybody.
 
 use std::collections::{HashMap, HashSet};
@@ -17,10 +17,12 @@ use futures_util::stream;
 use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use super::Settings;
 use super::ensure::Ensurer;
 use super::failure::EnsureError;
 use super::metrics::Metrics;
 use super::need::Need;
+use super::pinned::Pinned;
 use crate::clock::{Clock, Moment};
 use crate::namespace::NamespaceIndex;
 use crate::pull_secret::state::between;
@@ -47,6 +49,7 @@ const UNUSED_WAIT: Duration = Duration::from_hours(1);
 
 /// What a [`Refresher`] works with.
 pub(super) struct RefreshParts {
+    pub(super) settings: Arc<Settings>,
     pub(super) ensurer: Ensurer,
     pub(super) index: Arc<SecretIndex>,
     pub(super) namespaces: Arc<NamespaceIndex>,
@@ -243,7 +246,10 @@ impl Refresher {
     async fn renew(&self, namespace: &str, known: &Known) -> Result<Renewal, EnsureError> {
         let images = self.parts.pods.images(namespace).await;
         let images = images.map_err(WriteError::from)?;
-        let used: HashSet<&str> = images.iter().filter_map(|image| registry(image)).collect();
+        let pinned = self.parts.namespaces.get(namespace).pins;
+        let pinned = Pinned::of(&self.parts.settings.policy, &pinned).needs;
+        let mut used: HashSet<&str> = images.iter().filter_map(|image| registry(image)).collect();
+        used.extend(pinned.iter().map(|need| &**need.key()));
         let now = self.parts.clock.moment();
         let entries: Vec<Standing<'_>> = known.standings(now).collect();
         let needs = entries.iter().filter_map(|entry| need(entry, &used, now));

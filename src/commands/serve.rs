@@ -280,6 +280,11 @@ impl Server {
             let admission = Arc::clone(&admission);
             async move { admission.keep_fresh().await }
         });
+        let admission = Arc::clone(&self.assembly.admission);
+        supervisor.spawn("reconcile", move || {
+            let admission = Arc::clone(&admission);
+            async move { admission.reconcile().await }
+        });
         let events = Arc::clone(&self.assembly.events);
         supervisor.spawn("events", move || {
             let events = Arc::clone(&events);

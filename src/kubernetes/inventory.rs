@@ -13,16 +13,16 @@ use super::errors::Action;
 use super::list::page;
 use super::pods::{KubePodImages, PodSpec};
 use super::wire::{ObjectMeta, PartialObject};
-use crate::inventory::{Found, Inventory, REGISTRIES_ANNOTATION};
-use crate::namespace::{INJECT_ANNOTATION, is_valid_name};
+use crate::inventory::{Found, Inventory};
+use crate::namespace::{
+    ADMISSION_LABEL, INJECT_ANNOTATION, Label, Pins, REGISTRIES_ANNOTATION, is_valid_name,
+};
 use crate::secret::{PodImages, StoreError, StoreErrorKind};
 
 /// Objects a page.
 const PAGE: u32 = 500;
 /// For one kind of object, all pages together.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
-/// The label by which the registration of the webhooks leaves namespaces out.
-const ADMISSION_LABEL: &str = "ecr-admission.dev/admission";
 
 /// The kinds that make Pods, by where the API lists them and what people call them.
 const WORKLOADS: [(&str, &str, &str); 6] = [
@@ -155,7 +155,7 @@ fn found(metadata: &ObjectMeta) -> Found {
         Some("it is being deleted")
     } else if metadata.annotation(INJECT_ANNOTATION) == Some("false") {
         Some("its annotation ecr-admission.dev/inject is \"false\"")
-    } else if metadata.label(ADMISSION_LABEL) == Some("disabled") {
+    } else if Label::of(metadata.label(ADMISSION_LABEL)) == Label::Disabled {
         Some("its label ecr-admission.dev/admission is \"disabled\"")
     } else {
         None
@@ -164,7 +164,8 @@ fn found(metadata: &ObjectMeta) -> Found {
         name: metadata.name.clone(),
         registries: metadata
             .annotation(REGISTRIES_ANNOTATION)
-            .map(str::to_owned),
+            .map(Pins::of)
+            .unwrap_or_default(),
         left_out,
     }
 }
@@ -265,30 +266,30 @@ mod tests {
     #[test]
     fn a_namespace_says_what_it_pins_and_why_it_is_left_out() {
         for (json, registries, left_out) in [
-            (r#"{"name":"a"}"#, None, false),
+            (r#"{"name":"a"}"#, "", false),
             (
                 r#"{"name":"a","annotations":{"ecr-admission.dev/registries":"x, y"}}"#,
-                Some("x, y"),
+                "x, y",
                 false,
             ),
             (
                 r#"{"name":"a","annotations":{"ecr-admission.dev/inject":"false"}}"#,
-                None,
+                "",
                 true,
             ),
             (
                 r#"{"name":"a","labels":{"ecr-admission.dev/admission":"disabled"}}"#,
-                None,
+                "",
                 true,
             ),
             (
                 r#"{"name":"a","deletionTimestamp":"2026-11-21T00:00:00Z"}"#,
-                None,
+                "",
                 true,
             ),
         ] {
             let found = found(&serde_json::from_str(json).unwrap());
-            assert_eq!(found.registries.as_deref(), registries, "{json}");
+            assert_eq!(found.registries, Pins::of(registries), "{json}");
             assert_eq!(found.left_out.is_some(), left_out, "{json}");
         }
     }

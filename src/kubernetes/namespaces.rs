@@ -1,4 +1,4 @@
-//! The metadata watch of namespaces: who opted out, and which are being deleted.
+//! The metadata watch of namespaces: who opted out, which are being deleted, and which registries they pin.
 
 use std::sync::Arc;
 
@@ -7,7 +7,9 @@ use kube::Client;
 use super::watch::{Kind, Pace, Watch};
 use super::wire::ObjectMeta;
 use crate::clock::Clock;
-use crate::namespace::{ADMISSION_LABEL, INJECT_ANNOTATION, Label, Namespace};
+use crate::namespace::{
+    ADMISSION_LABEL, INJECT_ANNOTATION, Label, Namespace, Pins, REGISTRIES_ANNOTATION,
+};
 use crate::watch::Mirror;
 
 /// A watch of all namespaces that feeds `mirror`, keyed by name. Wants `list` and `watch` on namespaces.
@@ -32,6 +34,10 @@ fn project(metadata: &ObjectMeta) -> Namespace {
         inject: metadata.annotation(INJECT_ANNOTATION) != Some("false"),
         terminating: metadata.deletion_timestamp.is_some(),
         label: Label::of(metadata.label(ADMISSION_LABEL)),
+        pins: metadata
+            .annotation(REGISTRIES_ANNOTATION)
+            .map(Pins::of)
+            .unwrap_or_default(),
     }
 }
 
@@ -83,6 +89,7 @@ mod tests {
                 inject,
                 terminating,
                 label,
+                pins: Pins::default(),
             };
             assert_eq!(
                 project(&serde_json::from_str(json).unwrap()),
@@ -90,5 +97,8 @@ mod tests {
                 "{json}"
             );
         }
+        let pinning = r#"{"annotations":{"ecr-admission.dev/registries":"a.example"}}"#;
+        let pinning = project(&serde_json::from_str(pinning).unwrap());
+        assert!(pinning.pins.entries().eq(["a.example"]));
     }
 }

@@ -1,5 +1,6 @@
-//! The images that a namespace's Pods name, read in pages and kept nowhere.
+//! Pods, read in pages as views and kept nowhere: which images they name, and which of those they cannot pull.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -10,15 +11,21 @@ use serde::Deserialize;
 
 use super::errors::Action;
 use super::list::page;
-use crate::namespace::is_valid_name;
-use crate::secret::{PodImages, StoreError};
+use super::wire::ObjectMeta;
+use crate::namespace::{INJECT_ANNOTATION, is_valid_name};
+use crate::secret::{PodImages, PodPage, PodSight, StoreError};
 
 /// Pods a page: a Pod is some 10 KB, and up to a thousand times that.
 const PAGE: u32 = 200;
-/// For all pages together: it is asked within an admission.
+/// For all pages of a namespace together, which are asked for within an admission; and for one page of all Pods.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Ended Pods pull nothing any more.
 const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
+/// What the kubelet writes as the reason why a container waits when it could not pull its image
+/// (pkg/kubelet/images/types.go).
+const NOT_PULLED: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
+/// The annotation by which the kubelet marks the mirror of a static Pod.
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// Lists Pods through the API. Wants `list` on pods.
 #[derive(Clone)]
@@ -32,18 +39,33 @@ impl KubePodImages {
         Self { client }
     }
 
-    async fn list(&self, namespace: &str) -> kube::Result<Vec<String>> {
-        let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods"));
+    async fn one_page(&self, namespace: Option<&str>, next: Option<&str>) -> kube::Result<PodPage> {
+        let path = match namespace {
+            Some(namespace) => format!("/api/v1/namespaces/{namespace}/pods"),
+            None => "/api/v1/pods".to_owned(),
+        };
         let mut params = ListParams::default().fields(NOT_ENDED).limit(PAGE);
+        params.continue_token = next.map(str::to_owned);
+        let list = Request::new(path)
+            .list(&params)
+            .map_err(kube::Error::BuildRequest)?;
+        let fold = |pods: &mut Vec<PodSight>, pod: Pod| pods.push(pod.into());
+        let (pods, meta) = page(&self.client, list, CALL_TIMEOUT, Vec::new(), fold).await?;
+        Ok(PodPage {
+            pods,
+            next: meta.next_page().map(str::to_owned),
+        })
+    }
+
+    async fn all_images(&self, namespace: &str) -> kube::Result<Vec<String>> {
         let mut images = Vec::new();
+        let mut next = None;
         loop {
-            let list = request.list(&params).map_err(kube::Error::BuildRequest)?;
-            let fold = |images: &mut Vec<String>, pod: Pod| pod.spec.add_images_to(images);
-            let (all, meta) = page(&self.client, list, CALL_TIMEOUT, images, fold).await?;
-            images = all;
-            match meta.next_page() {
-                Some(token) => params.continue_token = Some(token.to_owned()),
-                None => return Ok(images),
+            let page = self.one_page(Some(namespace), next.as_deref()).await?;
+            images.extend(page.pods.into_iter().flat_map(|pod| pod.images));
+            next = page.next;
+            if next.is_none() {
+                return Ok(images);
             }
         }
     }
@@ -55,20 +77,43 @@ impl PodImages for KubePodImages {
             if !is_valid_name(namespace) {
                 return Ok(Vec::new());
             }
-            let action = Action {
-                verb: "list",
-                object: "Pods",
-                namespace,
-            };
-            action.within(CALL_TIMEOUT, self.list(namespace)).await
+            let list = self.all_images(namespace);
+            action(namespace).within(CALL_TIMEOUT, list).await
         })
+    }
+
+    fn page<'a>(
+        &'a self,
+        namespace: Option<&'a str>,
+        next: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PodPage, StoreError>> {
+        Box::pin(async move {
+            if namespace.is_some_and(|namespace| !is_valid_name(namespace)) {
+                return Ok(PodPage::default());
+            }
+            let page = self.one_page(namespace, next);
+            let action = action(namespace.unwrap_or_default());
+            action.within(CALL_TIMEOUT, page).await
+        })
+    }
+}
+
+fn action(namespace: &str) -> Action<'_> {
+    Action {
+        verb: "list",
+        object: "Pods",
+        namespace,
     }
 }
 
 #[derive(Deserialize)]
 struct Pod {
     #[serde(default)]
+    metadata: ObjectMeta,
+    #[serde(default)]
     spec: PodSpec,
+    #[serde(default)]
+    status: PodStatus,
 }
 
 #[derive(Default, Deserialize)]
@@ -78,10 +123,13 @@ pub(super) struct PodSpec {
     init_containers: Vec<Container>,
     ephemeral_containers: Vec<Container>,
     volumes: Vec<Volume>,
+    image_pull_secrets: Vec<Reference>,
 }
 
 #[derive(Deserialize)]
 struct Container {
+    #[serde(default)]
+    name: String,
     #[serde(default)]
     image: Option<String>,
 }
@@ -99,6 +147,7 @@ struct ImageVolume {
 }
 
 impl PodSpec {
+    /// The images that it names, of containers and of volumes.
     pub(super) fn add_images_to(self, images: &mut Vec<String>) {
         let containers = [
             self.containers,
@@ -108,5 +157,94 @@ impl PodSpec {
         images.extend(containers.into_iter().flatten().filter_map(|c| c.image));
         let volumes = self.volumes.into_iter().filter_map(|volume| volume.image);
         images.extend(volumes.filter_map(|image| image.reference));
+    }
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    #[serde(rename = "containerStatuses")]
+    containers: Vec<ContainerStatus>,
+    #[serde(rename = "initContainerStatuses")]
+    init: Vec<ContainerStatus>,
+    #[serde(rename = "ephemeralContainerStatuses")]
+    ephemeral: Vec<ContainerStatus>,
+}
+
+#[derive(Deserialize)]
+struct ContainerStatus {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    state: ContainerState,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    waiting: Option<Waiting>,
+}
+
+#[derive(Deserialize)]
+struct Waiting {
+    #[serde(default)]
+    reason: String,
+}
+
+impl From<Pod> for PodSight {
+    fn from(pod: Pod) -> Self {
+        let Pod {
+            metadata,
+            spec,
+            status,
+        } = pod;
+        let statuses = [status.containers, status.init, status.ephemeral];
+        let waiting: HashMap<String, String> = statuses
+            .into_iter()
+            .flatten()
+            .filter_map(|status| Some((status.name, status.state.waiting?.reason)))
+            .filter(|(_, reason)| NOT_PULLED.contains(&reason.as_str()))
+            .collect();
+        let volumes = spec.volumes.into_iter().filter_map(|volume| volume.image);
+        let volumes: Vec<String> = volumes.filter_map(|image| image.reference).collect();
+        let containers = [
+            spec.containers,
+            spec.init_containers,
+            spec.ephemeral_containers,
+        ];
+        // A container also waits so for the images of the Pod's volumes.
+        let mut failing = if waiting.is_empty() {
+            Vec::new()
+        } else {
+            volumes.clone()
+        };
+        let mut images = volumes;
+        for container in containers.into_iter().flatten() {
+            let Some(image) = container.image else {
+                continue;
+            };
+            if waiting.contains_key(&container.name) {
+                failing.push(image.clone());
+            }
+            images.push(image);
+        }
+        let pull_secrets = spec.image_pull_secrets.into_iter();
+        Self {
+            opts_out: metadata.annotation(INJECT_ANNOTATION) == Some("false"),
+            beyond_help: metadata.deletion_timestamp.is_some()
+                || metadata.annotation(MIRROR_ANNOTATION).is_some(),
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
+            images,
+            failing,
+            pull_secrets: pull_secrets.map(|reference| reference.name).collect(),
+        }
     }
 }

@@ -35,6 +35,6 @@ pub use decide::{Credential, Decision, decide, decide_for};
 pub use grants::Conflict;
 pub use identity::{Identity, RoleIdentity};
 pub use native::NativeRegistry;
-pub use registry::{NotARegistry, private_registries, private_registry};
+pub use registry::{NotARegistry, private_registry};
 pub use rule::{Finding, Rule};
 pub use set::{Isolation, PolicySet, Unreadable};

@@ -40,24 +40,6 @@ impl NotARegistry {
     }
 }
 
-/// The registries that a comma-separated list names, as the annotation of a namespace has it, each one once; what is none
-/// is told by its refusal and hides no other.
-pub fn private_registries(list: &str) -> (Vec<EcrHost<'_>>, Vec<NotARegistry>) {
-    let named = list
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty());
-    let (mut registries, mut refused) = (Vec::new(), Vec::new());
-    for name in named {
-        match private_registry(name) {
-            Ok(host) if registries.contains(&host) => {}
-            Ok(host) => registries.push(host),
-            Err(refusal) => refused.push(refusal),
-        }
-    }
-    (registries, refused)
-}
-
 const EXAMPLE: &str = "write a host such as \"123456789012.dkr.ecr.eu-west-1.amazonaws.com\"";
 
 fn not_ecr(text: &str, flaw: &str, advice: &str) -> String {
@@ -99,20 +81,6 @@ mod tests {
             let refusal = refusal(&text);
             assert!(refusal.ends_with(&format!("write \"{host}\"")), "{refusal}");
         }
-    }
-
-    #[test]
-    fn a_list_names_each_registry_once_whatever_else_is_in_it() {
-        let (first, second) = (
-            "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com",
-        );
-        let list = format!("{second},\n {first}, ghcr.io,,{second} , ");
-        let (registries, refused) = private_registries(&list);
-        let hosts: Vec<_> = registries.iter().map(|registry| registry.host).collect();
-        assert_eq!(hosts, [second, first]);
-        assert_eq!(refused.len(), 1);
-        assert_eq!(private_registries(""), (vec![], vec![]));
     }
 
     #[test]

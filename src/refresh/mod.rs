@@ -1,6 +1,7 @@
 //! One shot: what the webhook does at an admission and keeps doing, done once for namespaces that somebody names. The same
 //! policy, tokens, merge and compare-and-swap.
 
+mod accounts;
 mod need;
 mod outcome;
 
@@ -12,12 +13,13 @@ use futures_util::future::join_all;
 use futures_util::stream;
 
 use need::{Need, Needs};
-pub use outcome::{FreshRegistry, Outcome, Verdict};
+pub use outcome::{AccountResult, FreshRegistry, NamedBy, Outcome, Verdict};
 
 use crate::clock::Clock;
 use crate::inventory::{Found, Inventory};
 use crate::policy::Policy;
 use crate::secret::{Known, Put, SecretWriter, StoreError};
+use crate::service_account::ServiceAccountStore;
 use crate::token::{Token, TokenCache, Urgency};
 
 /// Namespaces that are worked on at once.
@@ -31,6 +33,8 @@ pub struct Parts {
     pub writer: SecretWriter,
     /// Gives tokens.
     pub tokens: TokenCache,
+    /// Reads and writes ServiceAccounts.
+    pub accounts: Arc<dyn ServiceAccountStore>,
     /// The time.
     pub clock: Clock,
 }
@@ -51,6 +55,10 @@ pub struct Wish {
     pub scope: Scope,
     /// The registries' hosts; none means: those that a namespace's annotation, its Pods and its workload templates name.
     pub registries: Vec<String>,
+    /// The ServiceAccounts that are to name the Secret in their `imagePullSecrets`.
+    pub accounts: Vec<String>,
+    /// The Secret's name.
+    pub secret: String,
     /// Whether only to say what would be done. Tokens are asked for all the same, which shows whether they can be had.
     pub dry_run: bool,
     /// Namespaces that are left out when nobody named them.
@@ -117,8 +125,7 @@ impl Refresh {
     /// What the namespace itself asks for.
     async fn found(&self, found: &Found) -> Outcome {
         let mut needs = Needs::default();
-        let pinned = found.registries.as_deref().unwrap_or_default();
-        needs.add_pinned(&self.wish.policy, pinned);
+        needs.add_pinned(&self.wish.policy, &found.registries);
         match self.parts.inventory.images(&found.name).await {
             Ok(images) => needs.add_images(&self.wish.policy, &images),
             Err(error) => needs.errors.push(or_name_them(&error)),
@@ -171,9 +178,29 @@ impl Refresh {
             self.parts.writer.put(namespace, &puts).await
         };
         match written {
-            Ok(written) => outcome.fresh(minted.iter().map(fresh).collect(), written),
+            Ok(written) => {
+                let outcome = outcome.fresh(minted.iter().map(fresh).collect(), written);
+                self.name_secret(namespace, outcome).await
+            }
             Err(error) => outcome.and_failed(error),
         }
+    }
+
+    /// The Secret is there, so ServiceAccounts may name it.
+    async fn name_secret(&self, namespace: &str, mut outcome: Outcome) -> Outcome {
+        let Parts {
+            accounts, clock, ..
+        } = &self.parts;
+        for name in &self.wish.accounts {
+            let (place, dry_run) = ((namespace, name.as_str()), self.wish.dry_run);
+            let secret = &self.wish.secret;
+            let named = accounts::name_secret(&**accounts, clock, place, secret, dry_run).await;
+            match named {
+                Ok(named) => outcome.service_accounts.push(named),
+                Err(error) => outcome = outcome.and_failed(error),
+            }
+        }
+        outcome
     }
 
     /// The repair of a Secret that somebody else edited drops what it held, so that is asked for with the rest.

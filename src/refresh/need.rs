@@ -1,9 +1,8 @@
 //! What a namespace needs, from what somebody named.
 
 use crate::image::ecr::EcrHost;
-use crate::policy::{
-    Credential, Identity, Policy, Rule, decide, private_registries, private_registry,
-};
+use crate::namespace::{Pins, REGISTRIES_ANNOTATION};
+use crate::policy::{Credential, Identity, Policy, Rule, decide, private_registry};
 use crate::secret::{Put, Wanted};
 use crate::token::{Token, TokenKey};
 
@@ -54,15 +53,15 @@ pub(super) struct Needs {
 
 impl Needs {
     /// Registries of a namespace's annotation.
-    pub(super) fn add_pinned(&mut self, policy: &Policy, list: &str) {
-        let (registries, refused) = private_registries(list);
-        for registry in registries {
-            self.add_registry(policy, registry.host);
+    pub(super) fn add_pinned(&mut self, policy: &Policy, pins: &Pins) {
+        for entry in pins.entries() {
+            match private_registry(entry) {
+                Ok(registry) => self.add_registry(policy, registry.host),
+                Err(refusal) => self.errors.push(format!(
+                    "the annotation {REGISTRIES_ANNOTATION} cannot be read: {refusal}"
+                )),
+            }
         }
-        let refused = refused.into_iter();
-        self.errors.extend(refused.map(|refusal| {
-            format!("the annotation ecr-admission.dev/registries cannot be read: {refusal}")
-        }));
     }
 
     /// A registry by its host; what policy forbids is an error, for somebody asked for it.
@@ -130,7 +129,7 @@ mod tests {
     fn each_registry_is_needed_once_and_what_is_not_ecr_never() {
         let mut needs = Needs::default();
         let policy = Policy::default();
-        needs.add_pinned(&policy, HOST);
+        needs.add_pinned(&policy, &Pins::of(HOST));
         let images = [
             format!("{HOST}/a:1"),
             format!("{OTHER}/untagged"),
@@ -152,7 +151,7 @@ mod tests {
         let mut needs = Needs::default();
         needs.add_images(&policy, &[format!("{HOST}/a:1")]);
         assert!(needs.wanted.is_empty() && needs.errors.is_empty());
-        needs.add_pinned(&policy, &format!("{HOST},{OTHER},ghcr.io"));
+        needs.add_pinned(&policy, &Pins::of(&format!("{HOST},{OTHER},ghcr.io")));
         assert_eq!(hosts(&needs), [OTHER]);
         insta::assert_snapshot!(needs.errors.join("\n"), @r#"
         123456789012.dkr.ecr.eu-west-1.amazonaws.com: policy does not allow this registry [region-not-allowed]

@@ -18,6 +18,8 @@ pub struct Outcome {
     pub reason: Option<&'static str>,
     /// The registries that are fresh now, or would be.
     pub registries: Vec<FreshRegistry>,
+    /// The ServiceAccounts that name the Secret now, or would.
+    pub service_accounts: Vec<NamedBy>,
     /// What failed, one sentence each.
     pub errors: Vec<String>,
 }
@@ -48,6 +50,26 @@ pub struct FreshRegistry {
     pub expires_at: Timestamp,
 }
 
+/// A ServiceAccount that names the Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedBy {
+    /// Its name.
+    pub name: String,
+    /// Whether it did before.
+    pub result: AccountResult,
+}
+
+/// Whether a ServiceAccount named the Secret before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AccountResult {
+    /// It did not; it does now, or would.
+    Added,
+    /// It did.
+    Unchanged,
+}
+
 impl Outcome {
     pub(super) fn new(namespace: &str, errors: Vec<String>) -> Self {
         Self {
@@ -59,6 +81,7 @@ impl Outcome {
             },
             reason: None,
             registries: Vec::new(),
+            service_accounts: Vec::new(),
             errors,
         }
     }

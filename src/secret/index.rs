@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::known::Known;
 use super::{DataWriter, SecretMetadata};
+use crate::attention::Attention;
 use crate::clock::Clock;
 use crate::pull_secret::state::between;
 use crate::watch::Mirror;
@@ -42,6 +43,7 @@ pub struct SecretIndex {
     absent: Mutex<HashMap<Box<str>, Instant>>,
     /// When we last insisted on what.
     insisted: Mutex<HashMap<Box<str>, Instant>>,
+    attention: Attention,
 }
 
 impl SecretIndex {
@@ -53,6 +55,7 @@ impl SecretIndex {
             heard: Mutex::default(),
             absent: Mutex::default(),
             insisted: Mutex::default(),
+            attention: Attention::default(),
         }
     }
 
@@ -126,8 +129,14 @@ impl SecretIndex {
         absent.insert(namespace.into(), now);
     }
 
+    /// What this draws attention to: namespaces whose Secret somebody else deleted or edited.
+    pub fn attention(&self) -> &Attention {
+        &self.attention
+    }
+
     /// Records that something that two parties could fight over was just written: the uid of a Secret whose data
-    /// somebody else had edited, or `uid/key` of an entry that another identity had made.
+    /// somebody else had edited, `uid/key` of an entry that another identity had made, or `namespace/` of a Secret that
+    /// somebody had deleted.
     pub fn insisted(&self, on: &str) {
         let now = self.clock.monotonic();
         let mut insisted = self.insisted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +150,7 @@ impl SecretIndex {
     }
 
     /// When we may insist on it (again): now, or ten minutes after the last time.
-    fn may_insist_at(&self, on: &str) -> Instant {
+    pub fn may_insist_at(&self, on: &str) -> Instant {
         let now = self.clock.monotonic();
         let insisted = self.insisted.lock().unwrap_or_else(PoisonError::into_inner);
         let last = insisted.get(on);
@@ -189,7 +198,10 @@ impl SecretIndex {
 
 impl Mirror<SecretMetadata> for SecretIndex {
     fn apply(&self, key: &str, object: SecretMetadata) {
-        self.saw(key, &object);
+        let known = self.saw(key, &object);
+        if known.is_owned() && !known.is_trusted(self.clock.monotonic()) {
+            self.attention.draw(key);
+        }
     }
 
     fn delete(&self, key: &str, resource_version: &str) {
@@ -197,8 +209,9 @@ impl Mirror<SecretMetadata> for SecretIndex {
         let made_anew = map
             .get(key)
             .is_some_and(|known| known.is_newer_than(resource_version));
-        if !made_anew {
-            map.remove(key);
+        if !made_anew && map.remove(key).is_some() {
+            drop(map);
+            self.attention.draw(key);
         }
     }
 
@@ -208,6 +221,8 @@ impl Mirror<SecretMetadata> for SecretIndex {
             keys.contains(&**namespace) || known.is_newer_than(resource_version)
         });
         map.shrink_to_fit();
+        drop(map);
+        self.attention.listed();
     }
 
     fn heard(&self) {

@@ -7,6 +7,7 @@ pub mod memory;
 mod index;
 mod known;
 mod metrics;
+mod pods;
 mod refusals;
 mod write;
 
@@ -18,6 +19,7 @@ pub use crate::pull_secret::SecretContent;
 pub use index::{Lookup, SecretIndex};
 pub use known::{Known, Standing, Wanted};
 pub use metrics::Metrics;
+pub use pods::{PodImages, PodPage, PodSight};
 pub use write::{Put, SecretWriter, WriteError};
 
 /// The label that makes a Secret ours; one of our name without it is foreign and never written.
@@ -108,12 +110,6 @@ pub trait SecretStore: Send + Sync + 'static {
         namespace: &'a str,
         current: &'a SecretMetadata,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
-}
-
-/// Lists the images that the Pods of a namespace name; asked when a Secret is renewed, and when it is full.
-pub trait PodImages: Send + Sync + 'static {
-    /// Every image string of every Pod of the namespace that has not ended, repeated or not.
-    fn images<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
 }
 
 /// Why the store could not do it.

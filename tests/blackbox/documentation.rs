@@ -17,6 +17,7 @@ use crate::support::review::{IMAGE, create_with};
 
 const README: &str = include_str!("../../README.md");
 const CLUSTER: &str = include_str!("../../docs/cluster.md");
+const CLEANUP: &str = include_str!("../../docs/cleanup.md");
 const AWS: &str = include_str!("../../docs/aws.md");
 const CRON_JOB: &str = include_str!("../../manifests/cron-job/README.md");
 const CERTS: &str = include_str!("../../certs/README.md");
@@ -184,7 +185,7 @@ fn labels_of<'a>(page: &'a str, name: &str) -> BTreeSet<&'a str> {
 #[test]
 fn every_command_in_the_documents_is_one_that_the_program_takes() {
     let mut tried = 0;
-    for document in [README, CLUSTER, AWS, CRON_JOB, CERTS] {
+    for document in [README, CLUSTER, AWS, CRON_JOB, CERTS, CLEANUP] {
         for block in blocks(document, "console") {
             let block = block.replace("\\\n", " ");
             for part in block.lines().flat_map(|line| line.split(['|', '>', '#'])) {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use ecr_admission::clock::Clock;
 use ecr_admission::inventory::{Found, Inventory};
+use ecr_admission::namespace::Pins;
 use ecr_admission::policy::Policy;
-use ecr_admission::refresh::{Outcome, Parts, Refresh, Scope, Verdict, Wish};
+use ecr_admission::refresh::{AccountResult, Outcome, Parts, Refresh, Scope, Verdict, Wish};
 use ecr_admission::secret::memory::{MemorySecretStore, NamespacePhase};
 use ecr_admission::secret::{
-    Metrics, PodImages, SecretIndex, SecretStore, SecretWriter, StoreError, StoreErrorKind,
+    Metrics, PodImages, PodPage, SecretIndex, SecretStore, SecretWriter, StoreError, StoreErrorKind,
 };
+use ecr_admission::service_account::memory::MemoryServiceAccounts;
 use ecr_admission::token::{self, MintErrorKind, TokenCache};
 use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
@@ -59,11 +61,20 @@ impl PodImages for NoPods {
     fn images<'a>(&'a self, _namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         Box::pin(ready(Ok(Vec::new())))
     }
+
+    fn page<'a>(
+        &'a self,
+        _namespace: Option<&'a str>,
+        _next: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PodPage, StoreError>> {
+        Box::pin(ready(Ok(PodPage::default())))
+    }
 }
 
 struct Cluster {
     clock: Clock,
     store: Arc<MemorySecretStore>,
+    accounts: Arc<MemoryServiceAccounts>,
     mint: Arc<Mint>,
 }
 
@@ -72,6 +83,7 @@ impl Cluster {
         let clock = Clock::simulated(START, 1);
         Self {
             store: Arc::new(MemorySecretStore::new(clock.clone())),
+            accounts: Arc::default(),
             mint: Arc::new(Mint::new(&clock)),
             clock,
         }
@@ -98,6 +110,7 @@ impl Cluster {
                 self.clock.clone(),
                 token::Metrics::register(&mut registry),
             ),
+            accounts: Arc::clone(&self.accounts) as Arc<_>,
             clock: self.clock.clone(),
         };
         Refresh::new(parts, wish).run().await.unwrap()
@@ -117,6 +130,8 @@ fn wish(scope: Scope, registries: &[&str]) -> Wish {
     Wish {
         scope,
         registries: registries.iter().map(|host| (*host).to_owned()).collect(),
+        accounts: Vec::new(),
+        secret: "ecr-pull-secret".to_owned(),
         dry_run: false,
         excluded: ["kube-system".to_owned()].into(),
         policy: Policy::default(),
@@ -172,7 +187,7 @@ async fn every_run_renews_what_it_finds_with_one_mint_a_region_and_keeps_what_ot
 async fn what_a_namespaces_annotation_pods_and_templates_name_is_found() {
     let cluster = Cluster::new();
     let pinned = Found {
-        registries: Some(format!("{ELSEWHERE}, nonsense")),
+        registries: Pins::of(&format!("{ELSEWHERE}, nonsense")),
         ..namespace("a")
     };
     let here = Here {
@@ -287,4 +302,43 @@ async fn one_failure_is_named_and_stops_nothing_else() {
     let expected =
         "cannot list Pods; or name the registries (--registry), then nothing need be found";
     assert_eq!(outcomes[0].errors, [expected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_accounts_name_the_secret_once_it_is_there_and_keep_what_else_they_name() {
+    let cluster = Cluster::new();
+    let theirs = json!({"name": "theirs"});
+    cluster
+        .accounts
+        .set("a", "default", std::slice::from_ref(&theirs));
+    let mut asked = wish(named(&["a"]), &[HOST]);
+    asked.accounts = vec!["default".to_owned(), "missing".to_owned()];
+    let list = || cluster.accounts.look("a", "default").unwrap().pull_secrets;
+    let mut dry = asked.clone();
+    dry.dry_run = true;
+    let outcomes = cluster.run(Here::default(), dry).await;
+    assert_eq!(outcomes[0].service_accounts[0].result, AccountResult::Added);
+    assert_eq!(list(), std::slice::from_ref(&theirs));
+    for expected in [AccountResult::Added, AccountResult::Unchanged] {
+        let outcomes = cluster.run(Here::default(), asked.clone()).await;
+        assert_eq!(outcomes[0].service_accounts.len(), 1);
+        assert_eq!(outcomes[0].service_accounts[0].result, expected);
+        let missing = "there is no ServiceAccount \"missing\" in namespace \"a\"";
+        assert_eq!(outcomes[0].errors, [missing]);
+        assert_eq!(outcomes[0].verdict, Verdict::Failed);
+        assert_eq!(list(), [theirs.clone(), json!({"name": "ecr-pull-secret"})]);
+    }
+    // Without a Secret there is nothing to name.
+    cluster.accounts.set("b", "default", &[]);
+    cluster.mint.always(Behaviour::Fail(MintErrorKind::Denied));
+    let mut asked = wish(named(&["b"]), &[HOST]);
+    asked.accounts = vec!["default".to_owned()];
+    cluster.run(Here::default(), asked).await;
+    assert!(
+        !cluster
+            .accounts
+            .look("b", "default")
+            .unwrap()
+            .names("ecr-pull-secret")
+    );
 }

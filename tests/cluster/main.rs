@@ -26,12 +26,14 @@ mod node;
 mod one_shot;
 mod outages;
 mod permissions;
+mod pins;
 #[path = "../blackbox/support/pki.rs"]
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod pki;
 mod policies;
 #[path = "../blackbox/support/proxy.rs"]
 mod proxy;
+mod reconciliation;
 mod registration;
 mod replicas;
 mod repositories;

@@ -181,3 +181,63 @@ fn somebody_elses_secret_of_that_name_is_left_alone() {
         assert_eq!(namespace.secret().await, before);
     });
 }
+
+#[test]
+fn with_the_component_the_default_service_account_names_the_secret_beside_its_own() {
+    in_shared_cluster(async |cluster| {
+        let namespace = install(cluster, "one-shot-account").await;
+        let folder = cluster.plane.folder.join("one-shot-account");
+        std::fs::create_dir_all(&folder).unwrap();
+        // kustomize takes folders by relative paths only.
+        let up = "../".repeat(folder.components().count() - 1);
+        let kustomization = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [format!("{up}{MANIFESTS}")],
+            "components": [format!("{up}{MANIFESTS}/service-account")],
+        });
+        std::fs::write(folder.join("kustomization.yaml"), kustomization.to_string()).unwrap();
+        namespace
+            .kubectl_ok(&["apply", "-k", folder.to_str().unwrap()], "")
+            .await;
+        let path = namespace.path("serviceaccounts/default");
+        let theirs = json!({"imagePullSecrets": [{"name": "theirs"}]});
+        namespace.api().merge(&path, &theirs).await.unwrap();
+
+        let job = namespace
+            .kubectl_ok(&["get", "cronjob", "ecr-refresh", "-o", "json"], "")
+            .await;
+        let job: Value = serde_json::from_str(&job.out).unwrap();
+        let args = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"];
+        let given = [
+            "refresh",
+            "--registry",
+            "$(REGISTRIES)",
+            "--service-account=default",
+        ];
+        assert_eq!(args, &json!(given));
+        let kubeconfig = account(cluster, &namespace).await;
+        let own = ["-n", "one-shot-account", "--registry", REGISTRY, given[3]];
+        let (code, said) = refresh(cluster, kubeconfig.clone(), &own).await;
+        assert!(
+            code == 0 && said.out.contains("ServiceAccount default now names"),
+            "{said:?}"
+        );
+        let account = namespace.api().get(&path).await.unwrap();
+        assert_eq!(
+            account["imagePullSecrets"],
+            json!([{"name": "theirs"}, {"name": SECRET}])
+        );
+
+        let other = [
+            "-n",
+            "one-shot-account",
+            "--registry",
+            REGISTRY,
+            "--service-account=builder",
+        ];
+        let (code, said) = refresh(cluster, kubeconfig, &other).await;
+        let rule = "resources: [serviceaccounts], resourceNames: [builder], verbs: [get]}";
+        assert!(code == 1 && said.err.contains(rule), "{code} {said:?}");
+    });
+}

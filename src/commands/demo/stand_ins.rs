@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, ready};
 use secrecy::SecretString;
 
 use crate::clock::{Clock, add};
-use crate::secret::{PodImages, StoreError};
+use crate::secret::{PodImages, PodPage, StoreError};
 use crate::token::{MintError, Token, TokenKey, TokenSource};
 
 /// As long as a real one.
@@ -35,5 +35,13 @@ pub(super) struct NoPods;
 impl PodImages for NoPods {
     fn images<'a>(&'a self, _namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         ready(Ok(Vec::new())).boxed()
+    }
+
+    fn page<'a>(
+        &'a self,
+        _namespace: Option<&'a str>,
+        _next: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PodPage, StoreError>> {
+        ready(Ok(PodPage::default())).boxed()
     }
 }

@@ -15,7 +15,9 @@ use super::mint::{Registry, aws_settings};
 use crate::aws::EcrTokenSource;
 use crate::clock::Clock;
 use crate::config::{self, LogFormat, PolicySettings};
-use crate::kubernetes::{self, Cluster, KubeInventory, KubePodImages, KubeSecretStore};
+use crate::kubernetes::{
+    self, Cluster, KubeInventory, KubePodImages, KubeSecretStore, KubeServiceAccounts,
+};
 use crate::refresh::{Parts, Refresh, Scope, Verdict, Wish};
 use crate::secret::{self, SecretIndex, SecretWriter};
 use crate::token::{self, TokenCache};
@@ -70,6 +72,18 @@ pub struct RefreshArgs {
     )]
     registry: Vec<Registry>,
 
+    /// A ServiceAccount that is to name the Secret in its imagePullSecrets, written --service-account=NAME, or `default`
+    /// without a name; may be repeated. Its other entries stay.
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "default",
+        help_heading = "What"
+    )]
+    service_account: Vec<String>,
+
     /// The name of the pull Secret [default: ecr-pull-secret].
     #[arg(
         long,
@@ -110,6 +124,7 @@ Examples:
   ecr-admission refresh
   ecr-admission refresh --namespace team-a --namespace team-b --dry-run
   ecr-admission refresh --registry 123456789012.dkr.ecr.eu-west-1.amazonaws.com --namespace team-a
+  ecr-admission refresh --service-account --service-account=builder
   ecr-admission refresh --selector team --format json
   ecr-admission refresh --all-namespaces
 
@@ -173,6 +188,8 @@ fn wish(args: RefreshArgs, cluster: &Cluster) -> anyhow::Result<(String, Wish)> 
             .iter()
             .map(|registry| registry.host().to_owned())
             .collect(),
+        accounts: args.service_account,
+        secret: secret.clone(),
         dry_run: args.dry_run,
         excluded: config::excluded_namespaces(excluded),
         policy: config::policy(args.policy.or(file.policy))?,
@@ -201,6 +218,7 @@ fn parts(cluster: &Cluster, secret: &str, source: EcrTokenSource, clock: &Clock)
             clock.clone(),
             token::Metrics::register(&mut metrics),
         ),
+        accounts: Arc::new(KubeServiceAccounts::new(client())),
         clock: clock.clone(),
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use crate::refresh::{Outcome, Verdict};
+use crate::refresh::{AccountResult, Outcome, Verdict};
 
 /// A line for each namespace on `out`, and one for each failure on `errors`.
 pub(super) fn text(
@@ -41,6 +41,20 @@ pub(super) fn text(
                 "{namespace}: Secret {secret} would be renewed: {fresh}"
             )?,
             _ => writeln!(out, "{namespace}: Secret {secret} renewed: {fresh}")?,
+        }
+    }
+    for outcome in outcomes {
+        for account in &outcome.service_accounts {
+            let (namespace, name) = (&outcome.namespace, &account.name);
+            let does = match account.result {
+                AccountResult::Unchanged => "names",
+                AccountResult::Added if dry_run => "would name",
+                AccountResult::Added => "now names",
+            };
+            writeln!(
+                out,
+                "{namespace}: ServiceAccount {name} {does} Secret {secret}"
+            )?;
         }
     }
     if outcomes.is_empty() {

@@ -157,7 +157,13 @@ impl Audit {
         }
         self.excused += 1;
         let host = registry.host();
-        if self.dark.contains_key(&key) {
+        if let Some(since) = self.dark.get(&key) {
+            let worked = spells.longest(*since, now.monotonic);
+            assert!(
+                worked < GRACE,
+                "{name} has had no token for {host} for {:?}, of which everything worked for {worked:?}",
+                now.monotonic - *since
+            );
             return;
         }
         let mut since = now.monotonic;

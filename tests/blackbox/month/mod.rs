@@ -76,7 +76,7 @@ fn a_seed_tells_the_same_story_again() {
 }
 
 #[test]
-#[ignore = "takes minutes, in an optimised build: .ci/run runs it"]
+#[ignore = "takes minutes, in an optimised build: cargo test --profile ci --test blackbox -- --ignored a_month"]
 fn a_month_of_ten_thousand_namespaces_breaks_no_promise() {
     for seed in seeds(1..2) {
         let outcome = simulate(Setting {
@@ -86,6 +86,7 @@ fn a_month_of_ten_thousand_namespaces_breaks_no_promise() {
             replicas: 3,
         });
         outcome.assert_eventful();
+        outcome.assert_flat();
     }
 }
 

@@ -5,18 +5,22 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use ecr_admission::secret::memory::NamespacePhase;
+use ecr_admission::secret::{PodPage, PodSight};
 use tokio::time::Instant;
 
 use super::ecr::REGIONS;
 use super::faults::exponential;
 use super::per_day;
 use crate::support::review::image_in;
+use crate::support::service::SECRET;
 
 /// How long a namespace and a Pod live on average.
 const NAMESPACE_LIFE: Duration = Duration::from_hours(24 * 10);
 const POD_LIFE: Duration = Duration::from_hours(30);
 /// How many Pods a namespace gets in a day.
 const PODS_PER_DAY: f64 = 4.0;
+/// How many namespaces' Pods are listed at a time.
+const PAGE: usize = 100;
 /// How many registries (accounts) there are in a region.
 const ACCOUNTS: usize = 4;
 
@@ -121,6 +125,18 @@ impl Namespace {
             .collect()
     }
 
+    fn sights(&self, name: &str) -> impl Iterator<Item = PodSight> {
+        self.pods.iter().map(|pod| {
+            let images = pod.registries.iter().map(|used| used.image().to_owned());
+            PodSight {
+                namespace: name.to_owned(),
+                images: images.collect(),
+                pull_secrets: vec![SECRET.to_owned()],
+                ..PodSight::default()
+            }
+        })
+    }
+
     /// The registries of a new Pod.
     pub(crate) fn pick(&self, rng: &mut fastrand::Rng) -> Vec<Registry> {
         if rng.bool() {
@@ -198,6 +214,27 @@ impl Population {
             }
         }
         turns
+    }
+
+    /// The Pods of one namespace, or those of some namespaces from the one named `next` on, as the API server lists them.
+    pub(crate) fn page(&self, namespace: Option<&str>, next: Option<&str>) -> PodPage {
+        if let Some(name) = namespace {
+            let namespace = self.namespaces.get(name);
+            let pods = namespace.map(|namespace| namespace.sights(name).collect());
+            return PodPage {
+                pods: pods.unwrap_or_default(),
+                next: None,
+            };
+        }
+        let from = next.unwrap_or_default().to_owned();
+        let mut rest = self.namespaces.range(from..);
+        let page = rest.by_ref().take(PAGE);
+        PodPage {
+            pods: page
+                .flat_map(|(name, namespace)| namespace.sights(name))
+                .collect(),
+            next: rest.next().map(|(name, _)| name.clone()),
+        }
     }
 
     /// Where Pods are created within this minute.

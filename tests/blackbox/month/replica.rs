@@ -189,9 +189,14 @@ impl Replica {
             let admission = Arc::clone(&admission);
             async move { admission.keep_fresh().await }
         };
+        let reconcile = {
+            let admission = Arc::clone(&admission);
+            async move { admission.reconcile().await }
+        };
         let tasks = vec![
             tokio::spawn(watch).abort_handle(),
             tokio::spawn(refresh).abort_handle(),
+            tokio::spawn(reconcile).abort_handle(),
             tokio::spawn(async move { events.run().await }).abort_handle(),
         ];
         self.process = Some(Process {
@@ -231,6 +236,8 @@ impl Replica {
             process.namespace(name, *phase);
         }
         let names: Vec<String> = namespaces.into_iter().map(|(name, _)| name).collect();
+        let keys = names.iter().cloned().collect();
+        process.namespaces.listed(&keys, "");
         self.feed.list(&names);
     }
 

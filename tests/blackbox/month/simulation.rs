@@ -67,6 +67,9 @@ impl Simulation {
             if minute % JUDGED_EVERY == 0 {
                 self.inspect();
             }
+            if minute % (24 * 60) == 0 {
+                self.outcome.memory.push(resident_mebibytes());
+            }
         }
         bookmarks.abort();
         self.finish()
@@ -206,4 +209,11 @@ impl Simulation {
             (audit.writes, audit.conflicts, audit.deletions);
         std::mem::take(outcome)
     }
+}
+
+/// Linux tells it in pages of 4 KiB (proc_pid_statm(5)); elsewhere it is unknown.
+fn resident_mebibytes() -> u64 {
+    let told = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = told.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0_u64) / 256
 }

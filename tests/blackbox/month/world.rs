@@ -7,7 +7,8 @@ use std::time::Duration;
 use ecr_admission::clock::Clock;
 use ecr_admission::secret::memory::MemorySecretStore;
 use ecr_admission::secret::{
-    PodImages, SecretContent, SecretMetadata, SecretStore, StoreError, StoreErrorKind, StoredSecret,
+    PodImages, PodPage, SecretContent, SecretMetadata, SecretStore, StoreError, StoreErrorKind,
+    StoredSecret,
 };
 use ecr_admission::token::{MintError, MintErrorKind, Token, TokenKey, TokenSource};
 use futures_util::future::BoxFuture;
@@ -185,6 +186,17 @@ impl PodImages for Link {
             let images = namespace.used().into_iter();
             let images = images.map(|(used, _)| used.image().to_owned());
             Ok(images.collect())
+        }))
+    }
+
+    fn page<'a>(
+        &'a self,
+        namespace: Option<&'a str>,
+        next: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PodPage, StoreError>> {
+        Box::pin(self.call(async move {
+            let world = self.world.lock();
+            Ok(world.population.page(namespace, next))
         }))
     }
 }

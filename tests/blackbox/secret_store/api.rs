@@ -1,10 +1,9 @@
 //! The store over the API: the cluster around it, and what it promises beyond the contract.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_admission::kubernetes::{self, KubePodImages, KubeSecretStore};
-use ecr_admission::secret::{PodImages, SecretStore, StoreError, StoreErrorKind};
+use ecr_admission::kubernetes::{self, KubeSecretStore};
+use ecr_admission::secret::{SecretStore, StoreError, StoreErrorKind};
 use serde_json::{Value, json};
 
 use super::contract::{Cluster, EDITED, NAMESPACES, content, create, get, ours, update};
@@ -13,7 +12,7 @@ use crate::support::api_server::{ApiServer, Fault, Resource, Verb};
 const NAME: &str = "ecr-pull-secret";
 
 pub(super) struct OverApi {
-    api: ApiServer,
+    pub(super) api: ApiServer,
     store: KubeSecretStore,
 }
 
@@ -296,52 +295,4 @@ async fn no_token_is_shown_by_debug_or_by_any_error() {
             "{text}"
         );
     }
-}
-
-#[tokio::test]
-async fn the_images_of_all_pages_and_kinds_are_listed_but_not_of_ended_pods() {
-    let cluster = OverApi::start().await;
-    let spec = json!({
-        "containers": [{"name": "c", "image": "main"}],
-        "initContainers": [{"name": "i", "image": "init"}],
-        "ephemeralContainers": [{"name": "e", "image": "debug"}, {"name": "none"}],
-        "volumes": [{"name": "v", "image": {"reference": "volume"}}, {"name": "w", "emptyDir": {}}],
-    });
-    cluster.api.add_pod("team-a", "all-kinds", "Pending", &spec);
-    cluster.api.add_pod("team-b", "elsewhere", "Running", &spec);
-    let ended = json!({"containers": [{"image": "ended"}]});
-    cluster.api.add_pod("team-a", "done", "Succeeded", &ended);
-    cluster.api.add_pod("team-a", "failed", "Failed", &ended);
-    for pod in 0..250 {
-        let spec = json!({"containers": [{"image": format!("image-{pod}")}]});
-        cluster
-            .api
-            .add_pod("team-a", &format!("pod-{pod}"), "Running", &spec);
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let kubeconfig = cluster.api.write_kubeconfig(directory.path());
-    let clients = kubernetes::connect(Some(&kubeconfig), Some("double"))
-        .await
-        .unwrap();
-    let pods: Arc<dyn PodImages> = Arc::new(KubePodImages::new(clients.requests));
-
-    let mut images = pods.images("team-a").await.unwrap();
-    images.sort();
-    assert_eq!(images.len(), 254);
-    for image in ["main", "init", "debug", "volume", "image-249"] {
-        assert!(images.binary_search(&image.to_owned()).is_ok(), "{image}");
-    }
-    assert!(!images.contains(&"ended".to_owned()));
-    assert!(pods.images("No/Name").await.unwrap().is_empty());
-    let received = cluster.api.received();
-    assert_eq!(
-        received.len(),
-        2,
-        "two pages, and nothing for what is no name"
-    );
-    assert!(
-        received
-            .iter()
-            .all(|received| received.namespace.as_deref() == Some("team-a"))
-    );
 }

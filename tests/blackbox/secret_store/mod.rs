@@ -3,6 +3,7 @@
 mod api;
 pub(crate) mod contract;
 mod memory;
+mod pods;
 
 macro_rules! ask_both {
     ($($promise:ident)*) => {

@@ -88,9 +88,9 @@ impl World {
         }
     }
 
-    fn namespace(&self, name: &str, namespace: Namespace) {
+    fn namespace(&self, name: &str, namespace: &Namespace) {
         for replica in &self.replicas {
-            replica.namespaces.apply(name, namespace);
+            replica.namespaces.apply(name, namespace.clone());
         }
     }
 
@@ -141,9 +141,9 @@ async fn selected_namespaces_get_our_entry_and_others_nothing() {
         terminating: true,
         ..Namespace::default()
     };
-    world.namespace("out", labelled(Label::Disabled));
-    world.namespace("no-injection", no_injection);
-    world.namespace("ending", terminating);
+    world.namespace("out", &labelled(Label::Disabled));
+    world.namespace("no-injection", &no_injection);
+    world.namespace("ending", &terminating);
     for namespace in ["team-a", "out", "no-injection", "ending", "kube-system"] {
         world.set(namespace, "default", &["theirs"]);
         world.set(namespace, "builder", &[]);
@@ -180,8 +180,8 @@ async fn opt_in_waits_for_the_label_and_opting_out_takes_our_entry_away() {
         "perhaps by somebody else's wish"
     );
 
-    world.namespace("team-a", labelled(Label::Enabled));
-    world.namespace("team-b", labelled(Label::Disabled));
+    world.namespace("team-a", &labelled(Label::Enabled));
+    world.namespace("team-b", &labelled(Label::Disabled));
     pass(Duration::from_mins(1)).await;
     assert_eq!(world.names("team-a", "default"), [SECRET]);
     assert_eq!(world.names("team-b", "default"), Vec::<String>::new());
@@ -190,7 +190,7 @@ async fn opt_in_waits_for_the_label_and_opting_out_takes_our_entry_away() {
 #[tokio::test(start_paused = true)]
 async fn removing_takes_our_entry_and_only_ours_from_everywhere() {
     let world = World::start(&plan(Task::Remove), &Names::All, 2);
-    world.namespace("out", labelled(Label::Disabled));
+    world.namespace("out", &labelled(Label::Disabled));
     for namespace in ["team-a", "out", "kube-system"] {
         world.set(namespace, "default", &["theirs", SECRET, "more"]);
         world.set(namespace, "builder", &["theirs"]);

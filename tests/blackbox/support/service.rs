@@ -16,7 +16,8 @@ use ecr_admission::policy::{OnFailure, Policy};
 use ecr_admission::pull_secret::State;
 use ecr_admission::secret::memory::MemorySecretStore;
 use ecr_admission::secret::{
-    PodImages, SecretIndex, SecretStore, StoreError, StoreErrorKind, StoredSecret,
+    PodImages, PodPage, PodSight, SecretIndex, SecretStore, StoreError, StoreErrorKind,
+    StoredSecret,
 };
 use ecr_admission::server::body::{BodyLimits, BodyReader};
 use ecr_admission::server::routes;
@@ -38,6 +39,8 @@ pub(crate) const SECRET: &str = "ecr-pull-secret";
 pub(crate) const EXCLUDED: &str = "kube-system";
 /// When every simulation starts.
 pub(crate) const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
+/// Pods a page.
+const PAGE: usize = 100;
 /// What the API server waits for, less the margin.
 const PATIENCE: Duration = Duration::from_millis(4_500);
 
@@ -130,6 +133,14 @@ impl Service {
 
     pub(crate) fn router(&self) -> Router {
         routes::router(&self.admission, BodyReader::new(BodyLimits::default()))
+    }
+
+    /// Starts the work that no admission asks for.
+    pub(crate) fn look_after(&self) {
+        let admission = Arc::clone(&self.admission);
+        tokio::spawn(async move { admission.keep_fresh().await });
+        let admission = Arc::clone(&self.admission);
+        tokio::spawn(async move { admission.reconcile().await });
     }
 
     /// What the mutating webhook answers.
@@ -264,9 +275,10 @@ impl Answered {
     }
 }
 
-/// The images of running Pods, the same in every namespace.
+/// The Pods that run: images that are the same in every namespace, and Pods of one.
 #[derive(Default)]
 pub(crate) struct Pods {
+    sights: Mutex<Vec<PodSight>>,
     images: Mutex<Vec<String>>,
     fails: AtomicBool,
     asked: AtomicUsize,
@@ -276,6 +288,11 @@ impl Pods {
     /// These run from now on.
     pub(crate) fn run(&self, images: impl IntoIterator<Item = impl Into<String>>) {
         *self.images.lock().unwrap() = images.into_iter().map(Into::into).collect();
+    }
+
+    /// These Pods are there from now on.
+    pub(crate) fn show(&self, sights: impl IntoIterator<Item = PodSight>) {
+        *self.sights.lock().unwrap() = sights.into_iter().collect();
     }
 
     /// Whether the list cannot be had.
@@ -301,5 +318,36 @@ impl PodImages for Pods {
             Ok(self.images.lock().unwrap().clone())
         };
         ready(images).boxed()
+    }
+
+    fn page<'a>(
+        &'a self,
+        namespace: Option<&'a str>,
+        next: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PodPage, StoreError>> {
+        Box::pin(async move {
+            let mut images = self.images(namespace.unwrap_or_default()).await?;
+            let all = self.sights.lock().unwrap().clone();
+            let all = all.into_iter();
+            let mut pods: Vec<PodSight> = all
+                .filter(|pod| namespace.is_none_or(|namespace| namespace == pod.namespace))
+                .skip(next.map_or(0, |next| next.parse().unwrap()))
+                .collect();
+            let more = pods.len() > PAGE;
+            pods.truncate(PAGE);
+            let behind = next.map_or(0, |next| next.parse::<usize>().unwrap()) + PAGE;
+            if let Some(namespace) = namespace {
+                pods.push(PodSight {
+                    namespace: namespace.to_owned(),
+                    images: std::mem::take(&mut images),
+                    pull_secrets: vec![SECRET.to_owned()],
+                    ..PodSight::default()
+                });
+            }
+            Ok(PodPage {
+                pods,
+                next: more.then(|| behind.to_string()),
+            })
+        })
     }
 }

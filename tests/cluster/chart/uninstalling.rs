@@ -16,9 +16,10 @@ const CLEANUP: &str = "ecr-admission-cleanup";
 
 /// The Job's objects, but for the Job.
 async fn account(plane: &ControlPlane) -> Vec<Value> {
+    let version = version();
     let arguments = [
         "--kube-version",
-        &version(),
+        &version,
         "--show-only",
         "templates/cleanup.yaml",
     ];

@@ -1,0 +1,354 @@
+//! Reconciliation: what admissions and renewals do not see. A namespace that pins registries gets its Secret before any
+//! Pod; one whose Secret somebody deleted or edited gets it back; one whose Pods wait for what a replica was about to
+//! make when it died gets it from whoever looks next. Every replica does it; whoever comes second finds it done.
+//!
+//! All Pods are looked through at the start, after a list that follows missed events, and once an hour: in pages, as
+//! views that nobody keeps. What is kept is one item for each namespace in need.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+
+use super::Settings;
+use super::agenda::{Agenda, Mended, Why};
+use super::ensure::Ensurer;
+use super::failure::EnsureError;
+use super::metrics::Metrics;
+use super::need::Need;
+use super::pinned::{self, Pinned};
+use super::survey::Surveyor;
+use crate::clock::Clock;
+use crate::event::Events;
+use crate::namespace::NamespaceIndex;
+use crate::pull_secret::merge::MOST_ENTRIES;
+use crate::secret::{Lookup, PodImages, SecretIndex, StoreError, WriteError};
+
+/// The time between two surveys of all Pods, an hour on average, and the part of it that is left to chance.
+const BETWEEN_SURVEYS: Duration = Duration::from_mins(54);
+const SURVEY_JITTER: Duration = Duration::from_mins(12);
+/// The least time between two surveys, however often a watch breaks.
+const LEAST_BETWEEN_SURVEYS: Duration = Duration::from_mins(5);
+/// Over how much time the replicas of an API server that has come back spread their surveys.
+const AFTER_LIST: Duration = Duration::from_secs(10);
+/// The wait before a survey that failed is tried again.
+const AFTER_FAILURE: Duration = Duration::from_secs(20);
+/// The least time between two pages of Pods: a survey of a large cluster takes minutes, which nobody waits for.
+const PAGE_INTERVAL: Duration = Duration::from_millis(50);
+/// The least time between the starts of work in two namespaces, and the most at once.
+const START_INTERVAL: Duration = Duration::from_millis(20);
+const AT_ONCE: usize = 32;
+/// With nothing on the agenda, somebody looks at it all the same.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// What a [`Reconciler`] works with.
+pub(super) struct ReconcileParts {
+    pub(super) settings: Arc<Settings>,
+    pub(super) ensurer: Ensurer,
+    pub(super) index: Arc<SecretIndex>,
+    pub(super) namespaces: Arc<NamespaceIndex>,
+    pub(super) pods: Arc<dyn PodImages>,
+    pub(super) events: Arc<Events>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+}
+
+/// Looks after namespaces that no admission and no renewal looks after.
+pub(super) struct Reconciler {
+    parts: ReconcileParts,
+    failing: AtomicUsize,
+}
+
+/// The work of one run.
+struct Work<'a> {
+    agenda: Agenda,
+    under_way: FuturesUnordered<BoxFuture<'a, (Box<str>, Mended)>>,
+    survey: Fuse<BoxFuture<'a, Result<BTreeSet<Box<str>>, StoreError>>>,
+    survey_at: Instant,
+    /// A list came while a survey was under way, which may have missed something.
+    overtaken: bool,
+    surveyed_at: Option<Instant>,
+    starts: Interval,
+}
+
+impl Reconciler {
+    pub(super) fn new(parts: ReconcileParts) -> Self {
+        Self {
+            parts,
+            failing: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many namespaces cannot be given what they need.
+    pub(super) fn failing(&self) -> usize {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Works for ever. Cancel-safe: a new run starts with a survey.
+    pub(super) async fn run(&self) {
+        let (secrets, namespaces) = (
+            self.parts.index.attention(),
+            self.parts.namespaces.attention(),
+        );
+        // Before both are known, everything would look as if it were missing.
+        while !(secrets.has_list() && namespaces.has_list()) {
+            tokio::select! {
+                biased;
+                () = secrets.changed() => {}
+                () = namespaces.changed() => {}
+            }
+        }
+        // The survey finds all of it.
+        secrets.take();
+        namespaces.take();
+        let mut starts = interval(START_INTERVAL);
+        starts.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut work = Work {
+            agenda: Agenda::default(),
+            under_way: FuturesUnordered::new(),
+            survey: Fuse::terminated(),
+            survey_at: self.parts.clock.monotonic(),
+            overtaken: false,
+            surveyed_at: None,
+            starts,
+        };
+        loop {
+            self.step(&mut work).await;
+            self.failing.store(work.agenda.failing(), Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for one thing to happen, and acts on it.
+    async fn step<'a>(&'a self, work: &mut Work<'a>) {
+        let clock = &self.parts.clock;
+        let now = clock.monotonic();
+        if work.survey.is_terminated() && work.survey_at <= now {
+            work.survey = self.survey().boxed().fuse();
+        }
+        let mut wake = work.agenda.ripen(now).unwrap_or(now + IDLE);
+        if work.survey.is_terminated() {
+            wake = wake.min(work.survey_at);
+        }
+        let has_room = work.agenda.has_next() && work.under_way.len() < AT_ONCE;
+        tokio::select! {
+            // The same way each time, for simulations; nothing here is always ready.
+            biased;
+            () = self.parts.namespaces.attention().changed() => {
+                let drawn = self.parts.namespaces.attention().take();
+                for namespace in drawn.namespaces {
+                    work.agenda.add(namespace, Why::default(), true);
+                }
+                if drawn.all {
+                    self.hasten(work);
+                }
+            }
+            () = self.parts.index.attention().changed() => {
+                let drawn = self.parts.index.attention().take();
+                let why = Why { pods: true, touched: true };
+                for namespace in drawn.namespaces {
+                    work.agenda.add(namespace, why, true);
+                }
+                if drawn.all {
+                    self.hasten(work);
+                }
+            }
+            Some((namespace, mended)) = work.under_way.next() => {
+                let jitter = |most| clock.jitter(most);
+                work.agenda.finished(namespace, mended, clock.monotonic(), jitter);
+            }
+            found = &mut work.survey => self.surveyed(work, found),
+            _ = work.starts.tick(), if has_room => {
+                if let Some((namespace, why)) = work.agenda.next() {
+                    let look = async move {
+                        let mended = self.look_into(&namespace, why).await;
+                        (namespace, mended)
+                    };
+                    work.under_way.push(look.boxed());
+                }
+            }
+            () = sleep_until(wake) => {}
+        }
+    }
+
+    /// Events may have been missed.
+    fn hasten(&self, work: &mut Work<'_>) {
+        if !work.survey.is_terminated() {
+            work.overtaken = true;
+            return;
+        }
+        let clock = &self.parts.clock;
+        let soon = clock.monotonic() + clock.jitter(AFTER_LIST);
+        let allowed = work.surveyed_at.map(|at| at + LEAST_BETWEEN_SURVEYS);
+        let at = allowed.map_or(soon, |allowed| allowed.max(soon));
+        work.survey_at = work.survey_at.min(at);
+    }
+
+    fn surveyed(&self, work: &mut Work<'_>, found: Result<BTreeSet<Box<str>>, StoreError>) {
+        let clock = &self.parts.clock;
+        let now = clock.monotonic();
+        let wait = match found {
+            Ok(namespaces) => {
+                self.parts.metrics.reconciled("ok");
+                work.surveyed_at = Some(now);
+                let count = namespaces.len();
+                if count > 0 {
+                    tracing::info!(namespaces = count, "namespaces lack a pull Secret");
+                }
+                let why = Why {
+                    pods: true,
+                    touched: false,
+                };
+                for namespace in namespaces {
+                    work.agenda.add(namespace, why, false);
+                }
+                if std::mem::take(&mut work.overtaken) {
+                    LEAST_BETWEEN_SURVEYS
+                } else {
+                    BETWEEN_SURVEYS + clock.jitter(SURVEY_JITTER)
+                }
+            }
+            Err(error) => {
+                self.parts.metrics.reconciled(error.kind.label());
+                tracing::warn!(%error, "Pods could not be looked through");
+                AFTER_FAILURE + clock.jitter(AFTER_FAILURE)
+            }
+        };
+        work.survey_at = now + wait;
+    }
+
+    /// Looks through all Pods and pins, and tells of Pods that nothing can help; returns the namespaces in need.
+    async fn survey(&self) -> Result<BTreeSet<Box<str>>, StoreError> {
+        let parts = &self.parts;
+        let mut in_need: BTreeSet<Box<str>> = BTreeSet::new();
+        for namespace in parts.namespaces.pinning() {
+            in_need.insert(namespace);
+        }
+        let mut unhealable = 0;
+        let mut next: Option<String> = None;
+        loop {
+            let page = parts.pods.page(None, next.as_deref()).await?;
+            for pod in &page.pods {
+                if parts.settings.excluded_namespaces.contains(&pod.namespace) {
+                    continue;
+                }
+                let namespace = parts.namespaces.get(&pod.namespace);
+                let surveyor = self.surveyor();
+                if let Some(event) = surveyor.unhealable(pod, &namespace) {
+                    unhealable += 1;
+                    parts.events.tell(event);
+                }
+                let lacks = || {
+                    let needs = surveyor.needs(pod, &namespace);
+                    !self.missing(&pod.namespace, needs).is_empty()
+                };
+                if !namespace.terminating && !in_need.contains(&*pod.namespace) && lacks() {
+                    in_need.insert(pod.namespace.as_str().into());
+                }
+            }
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+            tokio::time::sleep(PAGE_INTERVAL).await;
+        }
+        parts.metrics.found_unhealable(unhealable);
+        Ok(in_need)
+    }
+
+    /// Gives a namespace what it needs.
+    async fn look_into(&self, namespace: &str, why: Why) -> Mended {
+        let needs = match self.needs(namespace, why).await {
+            Ok(needs) => self.missing(namespace, needs),
+            Err(error) => {
+                tracing::warn!(namespace, %error, "cannot tell what Pods need");
+                let not_before = self.parts.clock.monotonic();
+                return Mended::Failed { not_before };
+            }
+        };
+        if needs.is_empty() {
+            return Mended::Done;
+        }
+        let absent = matches!(self.parts.index.look_up(namespace), Lookup::Absent);
+        let deleted = format!("{namespace}/");
+        if why.touched && absent && self.parts.index.has_insisted(&deleted) {
+            // Who deletes it in a loop does not make us write in a loop.
+            let until = self.parts.index.may_insist_at(&deleted);
+            return Mended::Wait { until };
+        }
+        match self.parts.ensurer.retry(namespace, needs.clone()).await {
+            Ok(()) => {
+                if why.touched && absent {
+                    self.parts.index.insisted(&deleted);
+                }
+                Mended::Done
+            }
+            Err(error) if error.is_final() => Mended::Done,
+            Err(_) => Mended::Failed {
+                not_before: self.parts.ensurer.retry_at(&needs),
+            },
+        }
+    }
+
+    /// What a namespace's pins and, on demand, its Pods need.
+    async fn needs(&self, name: &str, why: Why) -> Result<Vec<Need>, EnsureError> {
+        let parts = &self.parts;
+        let namespace = parts.namespaces.get(name);
+        if namespace.terminating {
+            return Ok(Vec::new());
+        }
+        if parts.settings.excluded_namespaces.contains(name) {
+            if !namespace.pins.is_empty() {
+                parts.events.tell(pinned::of_excluded(name));
+            }
+            return Ok(Vec::new());
+        }
+        let pinned = Pinned::of(&parts.settings.policy, &namespace.pins);
+        if let Some(event) = pinned.event(name) {
+            parts.events.tell(event);
+        }
+        let mut needs = pinned.needs;
+        if !why.pods {
+            return Ok(needs);
+        }
+        let surveyor = self.surveyor();
+        let mut next: Option<String> = None;
+        loop {
+            let page = parts.pods.page(Some(name), next.as_deref()).await;
+            let page = page.map_err(WriteError::from)?;
+            let of_pods = page.pods.iter();
+            for need in of_pods.flat_map(|pod| surveyor.needs(pod, &namespace)) {
+                if needs.len() < MOST_ENTRIES && !needs.contains(&need) {
+                    needs.push(need);
+                }
+            }
+            next = page.next;
+            if next.is_none() {
+                return Ok(needs);
+            }
+        }
+    }
+
+    /// Those that the namespace's Secret does not hold.
+    fn missing(&self, namespace: &str, mut needs: Vec<Need>) -> Vec<Need> {
+        if needs.is_empty() {
+            return needs;
+        }
+        if let Lookup::Known(known) = self.parts.index.look_up(namespace) {
+            let now = self.parts.clock.moment();
+            needs.retain(|need| !known.freshness(need.wanted(), now).is_usable());
+        }
+        needs
+    }
+
+    fn surveyor(&self) -> Surveyor<'_> {
+        Surveyor {
+            policy: &self.parts.settings.policy,
+            secret: &self.parts.settings.secret,
+        }
+    }
+}
