@@ -2,9 +2,12 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::harness::install::{Cluster, apply, manifest};
 use crate::harness::{eventually, in_shared_cluster};
+
+static DEFINED: OnceCell<()> = OnceCell::const_new();
 
 #[derive(Deserialize)]
 struct Bad {
@@ -30,7 +33,10 @@ fn policy(name: &str, spec: &Value) -> String {
 }
 
 async fn define(cluster: &Cluster) {
-    apply(&cluster.plane, manifest("crd.yaml")).await;
+    // Two tests at once would both create it.
+    DEFINED
+        .get_or_init(|| apply(&cluster.plane, manifest("crd.yaml")))
+        .await;
     let good = json!({"onFailure": "Deny"});
     eventually("policies are taken", async || {
         let create = ["create", "-f", "-", "--dry-run=server"];

@@ -147,6 +147,10 @@ fn forbid_null(schema: &mut serde_json::Value) {
     match schema {
         serde_json::Value::Object(fields) => {
             fields.remove("nullable");
+            // kubectl refuses a definition whose enum holds null.
+            if let Some(serde_json::Value::Array(words)) = fields.get_mut("enum") {
+                words.retain(|word| !word.is_null());
+            }
             fields.values_mut().for_each(forbid_null);
         }
         serde_json::Value::Array(items) => items.iter_mut().for_each(forbid_null),

@@ -68,6 +68,8 @@ fn spec() -> Vec<(String, Value)> {
 fn every_field_is_described_and_every_list_is_bounded() {
     for (path, field) in spec() {
         let is_item = path.ends_with("[]");
+        let words = field["enum"].as_array().into_iter().flatten();
+        assert!(words.into_iter().all(Value::is_string), "{path}");
         assert!(is_item || field["description"].is_string(), "{path}");
         assert!(
             field["type"] != "array" || field["maxItems"].is_number(),
