@@ -19,8 +19,9 @@ use crate::clock::Clock;
 /// How long each kind of waiting may last.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// From the end of the handshake to the first byte of the first request. Go's client can open a connection and,
-    /// when another becomes free first, put it aside unused; so this is not a matter of milliseconds.
+    /// From the end of the handshake to the first byte of the first request. Go's client (net/http's Transport) can open
+    /// a connection and, when another becomes free first, put it aside unused with those that it keeps; a request that
+    /// it then sends into our closing is lost (seen: a refused Pod). So this is as long as [`Patience::idle`].
     pub first_request: Duration,
     /// From the first byte of a request to the end of its headers.
     pub headers: Duration,
@@ -35,7 +36,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            first_request: Duration::from_secs(10),
+            first_request: Duration::from_mins(3),
             headers: Duration::from_secs(5),
             answer: Duration::from_mins(1),
             idle: Duration::from_mins(3),
@@ -246,6 +247,10 @@ mod tests {
         let patience = Patience::default();
         let activity = activity(true);
         assert_eq!(left(&activity), patience.first_request);
+        assert!(
+            patience.first_request > Duration::from_secs(90),
+            "Go keeps a connection for so long"
+        );
         activity.bytes();
         assert_eq!(left(&activity), patience.headers);
         let answering = activity.request();
