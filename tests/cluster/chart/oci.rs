@@ -179,8 +179,9 @@ fn a_chart_and_our_own_are_pushed_to_and_installed_from_an_ecr_host_by_our_login
                 shop.must(helm, &[&install[..], &options].concat()).await;
                 let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}");
                 assert!(plane.api.exists(&deployment).await);
-                shop.must(helm, &["uninstall", name, "--namespace", &namespace])
-                    .await;
+                // Without nodes the Job of the uninstall would never run.
+                let uninstall = ["uninstall", name, "--namespace", &namespace, "--no-hooks"];
+                shop.must(helm, &uninstall).await;
             }
         }
         assert!(shop.proxy.seen().contains(&format!("{REGISTRY}:443")));
