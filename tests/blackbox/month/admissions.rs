@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::population::{Kind, Registry};
 use super::replica::{Replica, admit};
-use super::simulation::Simulation;
+use super::simulation::{LIVED_EVERY, Simulation};
 use super::world::{Inner, Life};
 
 /// For how long everything must have worked before a Pod may no longer be admitted with a warning: a failure is
@@ -43,7 +43,7 @@ impl Simulation {
             .iter()
             .filter(|replica| replica.process.is_some());
         let up: Vec<&Replica> = up.collect();
-        for name in population.busy(now, rng) {
+        for name in population.busy(LIVED_EVERY, now, rng) {
             let Some(namespace) = population.namespaces.get_mut(&name) else {
                 continue;
             };
@@ -60,7 +60,8 @@ impl Simulation {
             let (admission, clock) = (Arc::clone(&process.admission), process.clock.clone());
             let life = Arc::clone(&process.life);
             let by = replica.name();
-            let at = now + Duration::from_millis(rng.u64(..50_000));
+            // Not in the last seconds, so that it is over when people act next.
+            let at = now + Duration::from_secs(60 * u64::from(LIVED_EVERY) - 10).mul_f64(rng.f64());
             self.admissions.spawn(async move {
                 sleep_until(at).await;
                 let images: Vec<&str> = registries.iter().map(|used| used.image()).collect();

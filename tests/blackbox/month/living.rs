@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::audit::NEWER;
 use super::population::{Kind, Turn};
-use super::simulation::Simulation;
+use super::simulation::{LIVED_EVERY, Simulation};
 use super::world::Inner;
 
 impl Simulation {
@@ -21,7 +21,7 @@ impl Simulation {
             let turns = population.step(self.setting.namespaces, now, rng);
             let all = population.namespaces.iter();
             let victims = all.filter(|(_, namespace)| {
-                namespace.kind == Kind::Vandalised && rng.u32(..24 * 60) == 0
+                namespace.kind == Kind::Vandalised && rng.u32(..24 * 60 / LIVED_EVERY) == 0
             });
             let victims: Vec<String> = victims.map(|(name, _)| name.clone()).collect();
             for name in &victims {

@@ -175,7 +175,7 @@ pub(crate) enum Turn {
 }
 
 impl Population {
-    /// Lets a minute pass: Pods end, and namespaces come and go so that there are about `wanted`.
+    /// Lets some time pass: Pods end, and namespaces come and go so that there are about `wanted`.
     pub(crate) fn step(
         &mut self,
         wanted: usize,
@@ -204,7 +204,7 @@ impl Population {
         // A few names more than namespaces, so that names come back.
         for _ in 0..wanted
             .saturating_sub(self.namespaces.len())
-            .min(wanted / 30 + 1)
+            .min(wanted / 6 + 1)
         {
             let name = format!("team-{}", rng.usize(..wanted + wanted / 5));
             if !self.namespaces.contains_key(&name) {
@@ -237,13 +237,13 @@ impl Population {
         }
     }
 
-    /// Where Pods are created within this minute.
-    pub(crate) fn busy(&self, now: Instant, rng: &mut fastrand::Rng) -> Vec<String> {
-        let chance = PODS_PER_DAY / (24.0 * 60.0);
+    /// Where Pods are created within the next `minutes`.
+    pub(crate) fn busy(&self, minutes: u32, now: Instant, rng: &mut fastrand::Rng) -> Vec<String> {
+        let chance = PODS_PER_DAY / (24.0 * 60.0) * f64::from(minutes);
         let busy = self.namespaces.iter().filter(|(_, namespace)| {
             // The first Pod comes soon.
             let chance = if now - namespace.created < Duration::from_mins(30) {
-                0.1
+                0.4
             } else {
                 chance
             };

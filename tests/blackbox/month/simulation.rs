@@ -18,6 +18,8 @@ use super::replica::{Process, Replica};
 use super::world::{Inner, World};
 
 const MINUTE: Duration = Duration::from_mins(1);
+/// How often people act, in minutes: that many minutes' worth of it each time.
+pub(super) const LIVED_EVERY: u32 = 5;
 /// How often everything is judged.
 const JUDGED_EVERY: u32 = 15;
 pub(crate) struct Simulation {
@@ -58,8 +60,10 @@ impl Simulation {
         for minute in 1..=self.setting.days * 24 * 60 {
             self.break_and_mend();
             self.observe();
-            self.live();
-            self.create_pods();
+            if minute % LIVED_EVERY == 1 {
+                self.live();
+                self.create_pods();
+            }
             sleep_until(started + MINUTE * minute).await;
             while let Some(admitted) = self.admissions.try_join_next() {
                 self.judge_admission(admitted.unwrap());
