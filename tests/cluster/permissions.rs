@@ -8,6 +8,8 @@ use crate::harness::control_plane::{ControlPlane, Said};
 use crate::harness::in_shared_cluster;
 use crate::harness::install::manifest;
 use crate::harness::namespace::{IMAGE, Namespace, SECRET};
+use crate::harness::run;
+use crate::repositories;
 
 /// kubectl with the account's own token.
 struct Account<'a> {
@@ -166,8 +168,11 @@ fn others_create_secrets_as_before() {
 /// A verb on a resource (with its group, as in `things.example.com`), and the name that it is limited to.
 type Permission = (String, String, Option<String>);
 
-fn granted() -> BTreeSet<Permission> {
-    let objects = ["rbac.yaml", "certificates.yaml"].map(manifest).concat();
+/// The control planes in which a mode is on that needs more; their names begin so.
+const MODES: [&str; 2] = ["service-accounts", "repositories"];
+
+/// What these manifests grant.
+fn granted(objects: &[Value]) -> BTreeSet<Permission> {
     let granting = objects
         .iter()
         .filter(|object| ["Role", "ClusterRole"].contains(&object["kind"].as_str().unwrap()));
@@ -179,11 +184,18 @@ fn granted() -> BTreeSet<Permission> {
     let mut granted = BTreeSet::new();
     for rule in rules {
         let (names, groups) = (strings(&rule["resourceNames"]), strings(&rule["apiGroups"]));
-        assert!(names.len() <= 1 && groups.len() == 1);
+        assert_eq!(groups.len(), 1);
+        let names: Vec<Option<String>> = match names.len() {
+            0 => vec![None],
+            _ => names.into_iter().map(Some).collect(),
+        };
         for resource in strings(&rule["resources"]) {
-            for verb in strings(&rule["verbs"]) {
-                let resource = qualified(&resource, &groups[0]);
-                granted.insert((verb, resource, names.first().cloned()));
+            let resource = qualified(&resource, &groups[0]);
+            for (verb, name) in strings(&rule["verbs"])
+                .iter()
+                .flat_map(|verb| names.iter().map(move |name| (verb, name)))
+            {
+                granted.insert((verb.clone(), resource.clone(), name.clone()));
             }
         }
     }
@@ -198,12 +210,14 @@ fn qualified(resource: &str, group: &str) -> String {
     }
 }
 
-/// What the account was allowed and did, and what it was forbidden, by the audit logs of all control planes of this
-/// version; the attempts above, made with kubectl, left out.
-fn used() -> [BTreeSet<Permission>; 2] {
+/// What the account was allowed and did, and what it was forbidden, by the audit logs of those control planes of this
+/// version that are selected; the attempts above, made with kubectl, left out.
+fn used(selected: impl Fn(&str) -> bool) -> [BTreeSet<Permission>; 2] {
     let planes = std::fs::read_dir(std::env::var("CLUSTER_FOLDER").unwrap()).unwrap();
+    let planes = planes.map(|plane| plane.unwrap());
+    let planes = planes.filter(|plane| selected(plane.file_name().to_str().unwrap()));
     let logs: Vec<String> = planes
-        .map(|plane| std::fs::read_to_string(plane.unwrap().path().join("audit.log")).unwrap())
+        .map(|plane| std::fs::read_to_string(plane.path().join("audit.log")).unwrap())
         .collect();
     let events = logs.iter().flat_map(|log| log.lines());
     let events = events.map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -228,15 +242,47 @@ fn used() -> [BTreeSet<Permission>; 2] {
     used
 }
 
+fn usual() -> BTreeSet<Permission> {
+    granted(&["rbac.yaml", "certificates.yaml"].map(manifest).concat())
+}
+
 #[test]
 #[ignore = "reads the audit logs that the other tests leave, so tests/cluster/run starts it after them"]
 fn what_is_granted_is_what_is_used() {
-    let [used, forbidden] = used();
-    let granted = granted();
+    let [used, forbidden] = used(|plane| !MODES.iter().any(|mode| plane.starts_with(mode)));
+    let granted = usual();
     assert_eq!(granted, used);
     // An API server that has just started forbids everything until it has read its roles.
     assert!(
         forbidden.is_subset(&granted),
         "it tries what it may not: {forbidden:?}"
     );
+}
+
+#[test]
+#[ignore = "reads the audit logs that the other tests leave, so tests/cluster/run starts it after them"]
+fn what_a_mode_is_granted_is_what_it_uses() {
+    run(async {
+        let of_repositories = repositories::manifests().await;
+        let of_accounts = manifest("service-accounts.yaml");
+        for (mode, manifests) in MODES.iter().zip([of_accounts, of_repositories]) {
+            let [used, _] = used(|plane| plane.starts_with(mode));
+            let (usual, granted) = (usual(), granted(&manifests));
+            for (verb, resource, name) in &used {
+                let any = (verb.clone(), resource.clone(), None);
+                let this = (verb.clone(), resource.clone(), name.clone());
+                let may = |set: &BTreeSet<Permission>| set.contains(&any) || set.contains(&this);
+                assert!(
+                    may(&usual) || may(&granted),
+                    "{mode}: what grants {this:?}?"
+                );
+            }
+            // Of names that stand for one another, any will do.
+            for (verb, resource, _) in &granted {
+                let mut did = used.iter();
+                let is_used = did.any(|(did, to, _)| (did, to) == (verb, resource));
+                assert!(is_used, "{mode}: {verb} {resource} is never used");
+            }
+        }
+    });
 }

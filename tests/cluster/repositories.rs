@@ -18,9 +18,13 @@ const LABELS: [(&str, &str); 2] = [
     ("argocd.argoproj.io/secret-type", "repository"),
 ];
 
-/// What the chart grants for it, which is in no plain manifest, and the policies with it.
 async fn install(plane: &ControlPlane) {
     install_permissions(plane).await;
+    apply(plane, manifests().await).await;
+}
+
+/// What the chart grants for it, which is in no plain manifest, and the policies with it.
+pub(crate) async fn manifests() -> Vec<Value> {
     let set = ["--set", "config.argocdNamespaces={argocd}"];
     let only = ["argocd", "argocd-policy", "secret-create-policy"];
     let only = only.map(|name| format!("templates/{name}.yaml"));
@@ -34,7 +38,7 @@ async fn install(plane: &ControlPlane) {
     let arguments = [&arguments[..], &[&version]].concat();
     let said = Helm::Four.chart(&["template", RELEASE], &arguments).await;
     assert!(said.ok, "{}", said.err);
-    apply(plane, documents(&said.out)).await;
+    documents(&said.out)
 }
 
 async fn urls(namespace: &Namespace<'_>) -> Vec<String> {

@@ -69,6 +69,11 @@ impl Audit {
         self.deletions += u64::from(succeeded);
     }
 
+    /// How many entries of ours the Secrets hold.
+    pub(crate) fn entries(&self) -> usize {
+        self.seen.values().map(|seen| seen.works_until.len()).sum()
+    }
+
     /// Until when the token for a registry works.
     pub(crate) fn works_until(
         &mut self,
@@ -131,6 +136,8 @@ impl Audit {
                 self.judge(name, registry, since, [before, until], spells, truth);
                 self.judged += 1;
             }
+            // What no Pod uses counts as an entry too.
+            self.look(name, cluster);
         }
         self.dark.retain(|(name, registry), _| {
             let namespace = population.namespaces.get(name);

@@ -21,8 +21,8 @@ pub(crate) struct Outcome {
     /// New namespaces, and Secrets that somebody edited or deleted.
     pub(super) founded: u64,
     pub(super) meddled: u64,
-    /// Each entry of a Secret that Pods use, and for how long.
-    pub(super) used_minutes: u64,
+    /// Each entry of a Secret, and for how long it was there.
+    pub(super) held_minutes: u64,
     /// What the whole process had in memory at the end of each day, in MiB: replicas, cluster and judge.
     pub(super) memory: Vec<u64>,
 }
@@ -45,7 +45,7 @@ impl Outcome {
         assert!(self.healed > 0, "nothing was ever broken");
         assert!(self.judged > 100_000 && self.excused * 10 < self.judged);
         // Each entry at half of its life, once, and a quarter more for answers that are lost; and what is made anew.
-        let due = self.used_minutes / (6 * 60) * 5 / 4 + 2 * (self.founded + self.meddled);
+        let due = self.held_minutes / (6 * 60) * 5 / 4 + 2 * (self.founded + self.meddled);
         assert!(self.writes < due, "{} writes, {due} were due", self.writes);
     }
 }

@@ -16,9 +16,9 @@ use crate::support::service::SECRET;
 
 /// How long a namespace and a Pod live on average.
 const NAMESPACE_LIFE: Duration = Duration::from_hours(24 * 10);
-const POD_LIFE: Duration = Duration::from_hours(30);
+const POD_LIFE: Duration = Duration::from_hours(24);
 /// How many Pods a namespace gets in a day.
-const PODS_PER_DAY: f64 = 4.0;
+const PODS_PER_DAY: f64 = 2.0;
 /// How many namespaces' Pods are listed at a time.
 const PAGE: usize = 100;
 /// How many registries (accounts) there are in a region.

@@ -179,9 +179,7 @@ impl Simulation {
         } = &mut *world;
         audit.inspect(population, spells, &self.world.cluster, &self.world.truth);
         (audit.writes, audit.conflicts, audit.excused).hash(&mut self.hasher);
-        let used = population.namespaces.values();
-        let used: usize = used.map(|namespace| namespace.used().len()).sum();
-        self.outcome.used_minutes += used as u64 * u64::from(JUDGED_EVERY);
+        self.outcome.held_minutes += audit.entries() as u64 * u64::from(JUDGED_EVERY);
         let most = population.namespaces.len();
         for process in self
             .replicas
