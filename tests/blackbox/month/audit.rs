@@ -158,24 +158,13 @@ impl Audit {
         let now = truth.moment();
         let works = |until: Timestamp| until > now.wall;
         let key = (name.to_owned(), registry);
-        if until.is_some_and(works) {
-            self.healed += u64::from(self.dark.remove(&key).is_some());
-            return;
-        }
-        self.excused += 1;
         let host = registry.host();
-        if let Some(since) = self.dark.get(&key) {
-            let worked = spells.longest(*since, now.monotonic);
-            assert!(
-                worked < GRACE,
-                "{name} has had no token for {host} for {:?}, of which everything worked for {worked:?}",
-                now.monotonic - *since
-            );
-            return;
-        }
         let mut since = now.monotonic;
-        // The state can be gone with the token: what was seen last counts.
-        if let Some(expired) = until.or(before).filter(|until| !works(*until)) {
+        // The state can be gone with the token, or made anew since: what was seen last counts.
+        let expired = before.or(until).filter(|until| !works(*until));
+        if let Some(expired) = expired
+            && !self.dark.contains_key(&key)
+        {
             since -= between(expired, now.wall);
             let due = (since - DUE).max(used_since);
             let worked = spells.longest(due, since.max(due));
@@ -185,8 +174,18 @@ impl Audit {
                  was due"
             );
         }
-        let since = since.max(used_since);
-        self.dark.insert(key, since);
+        if until.is_some_and(works) {
+            self.healed += u64::from(self.dark.remove(&key).is_some());
+            return;
+        }
+        self.excused += 1;
+        let dark = *self.dark.entry(key).or_insert(since.max(used_since));
+        let worked = spells.longest(dark, now.monotonic);
+        assert!(
+            worked < GRACE,
+            "{name} has had no token for {host} for {:?}, of which everything worked for {worked:?}",
+            now.monotonic - dark
+        );
     }
 
     /// A Pod was admitted and nobody warned: its token must last.
