@@ -23,7 +23,7 @@ fn helm_uninstall_leaves_nothing_that_we_have_written() {
             .await
             .unwrap();
         assert_eq!(pull_secrets(&pod), [SECRET]);
-        assert!(namespace.is_served().await);
+        assert_eq!(namespace.passwords().await.len(), 1);
 
         installation.uninstall(plane).await;
         assert!(
