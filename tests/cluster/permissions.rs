@@ -171,6 +171,10 @@ type Permission = (String, String, Option<String>);
 /// The control planes in which a mode is on that needs more; their names begin so.
 const MODES: [&str; 2] = ["service-accounts", "repositories"];
 
+/// What only the renewal of a token uses, hours after the suite is over; tests/blackbox/repositories sees it on paused
+/// time.
+const USED_LATER: (&str, &str, &str) = ("repositories", "patch", "secrets");
+
 /// What these manifests grant.
 fn granted(objects: &[Value]) -> BTreeSet<Permission> {
     let granting = objects
@@ -281,7 +285,11 @@ fn what_a_mode_is_granted_is_what_it_uses() {
             for (verb, resource, _) in &granted {
                 let mut did = used.iter();
                 let is_used = did.any(|(did, to, _)| (did, to) == (verb, resource));
-                assert!(is_used, "{mode}: {verb} {resource} is never used");
+                let is_later = (*mode, verb.as_str(), resource.as_str()) == USED_LATER;
+                assert!(
+                    is_used || is_later,
+                    "{mode}: {verb} {resource} is never used"
+                );
             }
         }
     });
