@@ -6,7 +6,7 @@ use std::time::Duration;
 use ecr_admission::clock::Clock;
 use ecr_admission::event::{Event, EventSink, Events, Kind, Metrics, Severity, Subject, Written};
 use ecr_admission::kubernetes::{self, KubeEvents};
-use ecr_admission::secret::{DataWriter, SecretMetadata, StoreErrorKind, StoredSecret};
+use ecr_admission::secret::StoreErrorKind;
 use ecr_admission::token::MintErrorKind;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -18,6 +18,7 @@ use crate::support::events::Noticeboard;
 use crate::support::mint::{Behaviour, PASSWORD};
 use crate::support::review::{IMAGE, create_with, dry_run, image_in};
 use crate::support::service::{START, Service};
+use crate::writing::add_foreign;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -177,19 +178,7 @@ async fn the_api_server_takes_an_event_once_whoever_tells_it() {
 #[tokio::test(start_paused = true)]
 async fn a_foreign_secret_is_told_once_however_many_pods_come() {
     let service = Service::new();
-    service.store.cluster.change("team-a", |_| {
-        Some(StoredSecret {
-            metadata: SecretMetadata {
-                uid: String::new(),
-                resource_version: String::new(),
-                owned: false,
-                state: None,
-                data_writer: DataWriter::SomebodyElse,
-            },
-            writable: true,
-            docker_config: None,
-        })
-    });
+    add_foreign(&service, "team-a");
     for _ in 0..50 {
         service.mutate(&create_with("team-a", IMAGE)).await;
     }
