@@ -17,6 +17,7 @@ mod repositories;
 pub mod serve;
 mod service_accounts;
 pub mod token;
+pub mod verify;
 
 use std::io;
 use std::path::PathBuf;
@@ -54,6 +55,7 @@ enum Command {
     Login(login::LoginArgs),
     Refresh(Box<refresh::RefreshArgs>),
     Token(token::TokenArgs),
+    Verify(verify::VerifyArgs),
     /// Reads one JSON string per line and prints what the reference parser makes of it, as one JSON object per line.
     #[command(hide = true)]
     Parse,
@@ -109,6 +111,7 @@ impl Cli {
             Command::Login(args) => return run(login::run(&args)),
             Command::Refresh(args) => return run(refresh::run(*args)),
             Command::Token(args) => return run(token::run(&args)),
+            Command::Verify(args) => return run(verify::run(args)),
             Command::Parse => parse::run(io::stdin().lock(), io::stdout().lock())?,
         }
         Ok(ExitCode::SUCCESS)

@@ -2,6 +2,8 @@
 
 mod pattern;
 
+mod session;
+
 pub mod identity;
 pub mod native;
 
@@ -37,4 +39,5 @@ pub use identity::{Identity, RoleIdentity};
 pub use native::NativeRegistry;
 pub use registry::{NotARegistry, private_registry};
 pub use rule::{Finding, Rule};
+pub use session::is_cluster_name;
 pub use set::{Isolation, PolicySet, Unreadable};
