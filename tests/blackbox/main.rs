@@ -52,6 +52,7 @@ mod serve;
 mod service_accounts;
 mod support;
 mod telling;
+mod tenants;
 mod tls;
 mod tokens;
 mod watching;
