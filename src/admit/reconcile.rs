@@ -162,6 +162,7 @@ impl Reconciler {
                 // Other labels can mean other grants, for Pods that are there already.
                 let why = Why { pods: !self.parts.rulebook.set().is_empty(), touched: false };
                 for namespace in drawn.namespaces {
+                    self.parts.index.forget_insisting_in(&namespace);
                     work.agenda.add(namespace, why, true);
                 }
                 if drawn.all {
@@ -179,6 +180,7 @@ impl Reconciler {
                 }
             }
             Ok(()) = work.changes.changed() => {
+                self.parts.index.forget_insisting();
                 self.overrule(work).await;
                 // What is granted from now on may be what Pods wait for.
                 self.hasten(work);
