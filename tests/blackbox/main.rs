@@ -54,5 +54,6 @@ mod support;
 mod telling;
 mod tls;
 mod tokens;
+mod uninjected;
 mod watching;
 mod writing;
