@@ -39,6 +39,9 @@ const SURVEY_JITTER: Duration = Duration::from_mins(12);
 const LEAST_BETWEEN_SURVEYS: Duration = Duration::from_mins(5);
 /// Over how much time the replicas of an API server that has come back spread their surveys.
 const AFTER_LIST: Duration = Duration::from_secs(10);
+/// The wait before Pods that passed us, and have not started yet, are looked at again: they may fail only then. Twice as
+/// long each time, because some wait for ever.
+const AFTER_UNDECIDED: Duration = Duration::from_mins(1);
 /// The wait before a survey that failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(20);
 /// The least time between two pages of Pods: a survey of a large cluster takes minutes, which nobody waits for.
@@ -72,14 +75,23 @@ pub(super) struct Reconciler {
 struct Work<'a> {
     agenda: Agenda,
     under_way: FuturesUnordered<BoxFuture<'a, (Box<str>, Mended)>>,
-    survey: Fuse<BoxFuture<'a, Result<BTreeSet<Box<str>>, StoreError>>>,
+    survey: Fuse<BoxFuture<'a, Result<Found, StoreError>>>,
     survey_at: Instant,
+    /// The wait before the next survey should the last have left something open.
+    recheck: Duration,
     /// A list came while a survey was under way, which may have missed something.
     overtaken: bool,
     surveyed_at: Option<Instant>,
     starts: Interval,
     /// Of policies.
     changes: watch::Receiver<u64>,
+}
+
+/// What a survey finds.
+struct Found {
+    in_need: BTreeSet<Box<str>>,
+    /// Whether a Pod may yet turn out to be one that nothing can help.
+    undecided: bool,
 }
 
 impl Reconciler {
@@ -119,6 +131,7 @@ impl Reconciler {
             under_way: FuturesUnordered::new(),
             survey: Fuse::terminated(),
             survey_at: self.parts.clock.monotonic(),
+            recheck: AFTER_UNDECIDED,
             overtaken: false,
             surveyed_at: None,
             starts,
@@ -216,14 +229,14 @@ impl Reconciler {
         work.survey_at = work.survey_at.min(at);
     }
 
-    fn surveyed(&self, work: &mut Work<'_>, found: Result<BTreeSet<Box<str>>, StoreError>) {
+    fn surveyed(&self, work: &mut Work<'_>, found: Result<Found, StoreError>) {
         let clock = &self.parts.clock;
         let now = clock.monotonic();
         let wait = match found {
-            Ok(namespaces) => {
+            Ok(found) => {
                 self.parts.metrics.reconciled("ok");
                 work.surveyed_at = Some(now);
-                let count = namespaces.len();
+                let count = found.in_need.len();
                 if count > 0 {
                     tracing::info!(namespaces = count, "namespaces lack a pull Secret");
                 }
@@ -231,13 +244,21 @@ impl Reconciler {
                     pods: true,
                     touched: false,
                 };
-                for namespace in namespaces {
+                for namespace in found.in_need {
                     work.agenda.add(namespace, why, false);
                 }
-                if std::mem::take(&mut work.overtaken) {
+                let usual = if std::mem::take(&mut work.overtaken) {
                     LEAST_BETWEEN_SURVEYS
                 } else {
                     BETWEEN_SURVEYS + clock.jitter(SURVEY_JITTER)
+                };
+                if found.undecided {
+                    let recheck = work.recheck.min(usual);
+                    work.recheck = recheck * 2;
+                    recheck
+                } else {
+                    work.recheck = AFTER_UNDECIDED;
+                    usual
                 }
             }
             Err(error) => {
@@ -249,14 +270,14 @@ impl Reconciler {
         work.survey_at = now + wait;
     }
 
-    /// Looks through all Pods and pins, and tells of Pods that nothing can help; returns the namespaces in need.
-    async fn survey(&self) -> Result<BTreeSet<Box<str>>, StoreError> {
+    /// Looks through all Pods and pins, and tells of Pods that nothing can help.
+    async fn survey(&self) -> Result<Found, StoreError> {
         let parts = &self.parts;
         let mut in_need: BTreeSet<Box<str>> = BTreeSet::new();
         for namespace in parts.namespaces.pinning() {
             in_need.insert(namespace);
         }
-        let mut unhealable = 0;
+        let (mut unhealable, mut undecided) = (0, false);
         let mut next: Option<String> = None;
         loop {
             let page = parts.pods.page(None, next.as_deref()).await?;
@@ -273,6 +294,8 @@ impl Reconciler {
                 if let Some(event) = surveyor.unhealable(pod, &namespace) {
                     unhealable += 1;
                     parts.events.tell(event);
+                } else {
+                    undecided |= surveyor.is_undecided(pod, &namespace);
                 }
                 let lacks = || {
                     let needs = surveyor.needs(pod, &namespace);
@@ -289,7 +312,7 @@ impl Reconciler {
             tokio::time::sleep(PAGE_INTERVAL).await;
         }
         parts.metrics.found_unhealable(unhealable);
-        Ok(in_need)
+        Ok(Found { in_need, undecided })
     }
 
     /// Gives a namespace what it needs.

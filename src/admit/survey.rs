@@ -42,8 +42,7 @@ impl Surveyor<'_> {
 
     /// What to tell about a Pod that fails to pull and never names our Secret: that cannot be changed any more.
     pub(super) fn unhealable(&self, pod: &PodSight, namespace: &Namespace) -> Option<Event> {
-        let meant = namespace.inject && !pod.opts_out && !pod.beyond_help;
-        if !meant || self.refers(pod) {
+        if !self.passed_us(pod, namespace) {
             return None;
         }
         let failing = pod.failing.iter().find_map(|image| self.need(image))?;
@@ -61,6 +60,18 @@ impl Surveyor<'_> {
                 failing.key()
             ),
         })
+    }
+
+    /// Whether [`Self::unhealable`] may yet tell of a Pod: it has not started, and no kubelet has said that it fails.
+    pub(super) fn is_undecided(&self, pod: &PodSight, namespace: &Namespace) -> bool {
+        let needs = || pod.images.iter().any(|image| self.need(image).is_some());
+        pod.pending && self.passed_us(pod, namespace) && needs()
+    }
+
+    /// Whether it was to name our Secret, and does not.
+    fn passed_us(&self, pod: &PodSight, namespace: &Namespace) -> bool {
+        let meant = namespace.inject && !pod.opts_out && !pod.beyond_help;
+        meant && !self.refers(pod)
     }
 
     fn refers(&self, pod: &PodSight) -> bool {

@@ -55,5 +55,6 @@ mod telling;
 mod tenants;
 mod tls;
 mod tokens;
+mod uninjected;
 mod watching;
 mod writing;
