@@ -2,8 +2,8 @@
 //! Pod; one whose Secret somebody deleted or edited gets it back; one whose Pods wait for what a replica was about to
 //! make when it died gets it from whoever looks next. Every replica does it; whoever comes second finds it done.
 //!
-//! All Pods are looked through at the start, after a list that follows missed events, and once an hour: in pages, as
-//! views that nobody keeps. What is kept is one item for each namespace in need.
+//! All Pods are looked through at the start, once more five minutes later, after a list that follows missed events, and
+//! once an hour: in pages, as views that nobody keeps. What is kept is one item for each namespace in need.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,11 +27,15 @@ use crate::clock::Clock;
 use crate::event::Events;
 use crate::namespace::NamespaceIndex;
 use crate::pull_secret::merge::MOST_ENTRIES;
-use crate::secret::{Lookup, PodImages, SecretIndex, StoreError, WriteError};
+use crate::secret::{Lookup, PodImages, PodSight, SecretIndex, StoreError, Wanted, WriteError};
 
 /// The time between two surveys of all Pods, an hour on average, and the part of it that is left to chance.
 const BETWEEN_SURVEYS: Duration = Duration::from_mins(54);
 const SURVEY_JITTER: Duration = Duration::from_mins(12);
+/// The wait before the second survey, and the part of that which is left to chance: a Pod that was created past us while
+/// nobody was there may not have failed to pull yet when the first comes.
+const AFTER_START: Duration = Duration::from_mins(5);
+const AFTER_START_JITTER: Duration = Duration::from_mins(1);
 /// The least time between two surveys, however often a watch breaks.
 const LEAST_BETWEEN_SURVEYS: Duration = Duration::from_mins(5);
 /// Over how much time the replicas of an API server that has come back spread their surveys.
@@ -194,7 +198,7 @@ impl Reconciler {
         let wait = match found {
             Ok(namespaces) => {
                 self.parts.metrics.reconciled("ok");
-                work.surveyed_at = Some(now);
+                let is_first = work.surveyed_at.replace(now).is_none();
                 let count = namespaces.len();
                 if count > 0 {
                     tracing::info!(namespaces = count, "namespaces lack a pull Secret");
@@ -208,6 +212,8 @@ impl Reconciler {
                 }
                 if std::mem::take(&mut work.overtaken) {
                     LEAST_BETWEEN_SURVEYS
+                } else if is_first {
+                    AFTER_START + clock.jitter(AFTER_START_JITTER)
                 } else {
                     BETWEEN_SURVEYS + clock.jitter(SURVEY_JITTER)
                 }
@@ -232,23 +238,9 @@ impl Reconciler {
         let mut next: Option<String> = None;
         loop {
             let page = parts.pods.page(None, next.as_deref()).await?;
-            for pod in &page.pods {
-                if parts.settings.excluded_namespaces.contains(&pod.namespace) {
-                    continue;
-                }
-                let namespace = parts.namespaces.get(&pod.namespace);
-                let surveyor = self.surveyor();
-                if let Some(event) = surveyor.unhealable(pod, &namespace) {
-                    unhealable += 1;
-                    parts.events.tell(event);
-                }
-                let lacks = || {
-                    let needs = surveyor.needs(pod, &namespace);
-                    !self.missing(&pod.namespace, needs).is_empty()
-                };
-                if !namespace.terminating && !in_need.contains(&*pod.namespace) && lacks() {
-                    in_need.insert(pod.namespace.as_str().into());
-                }
+            let by_namespace = |one: &PodSight, next: &PodSight| one.namespace == next.namespace;
+            for pods in page.pods.chunk_by(by_namespace) {
+                unhealable += self.sift(pods, &mut in_need);
             }
             next = page.next;
             if next.is_none() {
@@ -258,6 +250,33 @@ impl Reconciler {
         }
         parts.metrics.found_unhealable(unhealable);
         Ok(in_need)
+    }
+
+    /// Looks at some Pods of one namespace; returns how many of them nothing can help.
+    fn sift(&self, pods: &[PodSight], in_need: &mut BTreeSet<Box<str>>) -> usize {
+        let parts = &self.parts;
+        let name = pods.first().map_or("", |pod| &*pod.namespace);
+        if parts.settings.excluded_namespaces.contains(name) {
+            return 0;
+        }
+        let namespace = parts.namespaces.get(name);
+        let surveyor = self.surveyor();
+        let mut unhealable = 0;
+        for pod in pods {
+            if let Some(event) = surveyor.unhealable(pod, &namespace) {
+                unhealable += 1;
+                parts.events.tell(event);
+            }
+        }
+        if !namespace.terminating && !in_need.contains(name) {
+            let lacks = self.lacks(name);
+            let mut pods = pods.iter();
+            let needs = |pod| surveyor.needs(pod, &namespace).into_iter();
+            if pods.any(|pod| needs(pod).any(|need| lacks(need.wanted()))) {
+                in_need.insert(name.into());
+            }
+        }
+        unhealable
     }
 
     /// Gives a namespace what it needs.
@@ -322,8 +341,9 @@ impl Reconciler {
             let page = page.map_err(WriteError::from)?;
             let of_pods = page.pods.iter();
             for need in of_pods.flat_map(|pod| surveyor.needs(pod, &namespace)) {
-                if needs.len() < MOST_ENTRIES && !needs.contains(&need) {
-                    needs.push(need);
+                let is_new = !needs.iter().any(|known| **known.key() == *need.key);
+                if needs.len() < MOST_ENTRIES && is_new {
+                    needs.push(Need::from(&need));
                 }
             }
             next = page.next;
@@ -335,14 +355,24 @@ impl Reconciler {
 
     /// Those that the namespace's Secret does not hold.
     fn missing(&self, namespace: &str, mut needs: Vec<Need>) -> Vec<Need> {
-        if needs.is_empty() {
-            return needs;
-        }
-        if let Lookup::Known(known) = self.parts.index.look_up(namespace) {
-            let now = self.parts.clock.moment();
-            needs.retain(|need| !known.freshness(need.wanted(), now).is_usable());
+        if !needs.is_empty() {
+            let lacks = self.lacks(namespace);
+            needs.retain(|need| lacks(need.wanted()));
         }
         needs
+    }
+
+    /// Tells whether the namespace's Secret does not hold what is wanted.
+    fn lacks(&self, namespace: &str) -> impl Fn(Wanted<'_>) -> bool + use<> {
+        let known = match self.parts.index.look_up(namespace) {
+            Lookup::Known(known) => Some(known),
+            Lookup::Absent | Lookup::Unsure => None,
+        };
+        let now = self.parts.clock.moment();
+        move |wanted| {
+            let known = known.as_ref();
+            !known.is_some_and(|known| known.freshness(wanted, now).is_usable())
+        }
     }
 
     fn surveyor(&self) -> Surveyor<'_> {

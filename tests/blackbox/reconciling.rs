@@ -98,7 +98,8 @@ async fn what_waited_when_all_replicas_died_is_made_within_a_minute_of_the_next_
     }
     assert_eq!(next.tokens.count(), 1);
     assert_eq!(writes(&next), 500);
-    // From now on it costs a list of the Pods an hour.
+    // There is one more survey a few minutes after the start; from then on it costs a list of the Pods an hour.
+    sleep(9 * MINUTE).await;
     let asked = next.pods.asked();
     sleep(10 * HOUR / 2).await;
     let asked = next.pods.asked() - asked;
@@ -219,8 +220,30 @@ async fn a_list_after_missed_events_is_followed_by_a_survey_but_not_by_one_a_sec
     assert!(
         service
             .metrics()
-            .contains("ecr_admission_reconciliations_total{result=\"ok\"} 3")
+            .contains("ecr_admission_reconciliations_total{result=\"ok\"} 4")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_was_created_past_us_and_fails_only_after_the_start_is_named_within_minutes() {
+    let service = Service::new();
+    let lost = uninjected("team-a", IMAGE);
+    let pulling = PodSight {
+        failing: Vec::new(),
+        ..lost.clone()
+    };
+    service.pods.show([pulling]);
+    run(&service);
+    sleep(MINUTE).await;
+    assert_eq!(unhealable(&service), "0");
+    service.pods.show([lost]);
+    sleep(6 * MINUTE).await;
+    assert_eq!(unhealable(&service), "1");
+    assert_eq!(service.events.take().len(), 1);
+    // Two at the start, and then one an hour: the Pods of all namespaces, and once those of the one in need.
+    assert_eq!(service.pods.asked(), 3);
+    sleep(40 * MINUTE).await;
+    assert_eq!(service.pods.asked(), 3);
 }
 
 #[tokio::test(start_paused = true)]
