@@ -2,10 +2,9 @@
 //! Pod; one whose Secret somebody deleted or edited gets it back; one whose Pods wait for what a replica was about to
 //! make when it died gets it from whoever looks next. Every replica does it; whoever comes second finds it done.
 //!
-//! All Pods are looked through at the start, after a list that follows missed events, and once an hour: in pages, as
-//! views that nobody keeps. What is kept is one item for each namespace in need.
+//! All Pods are looked through at the start, once more five minutes later, after a list that follows missed events, and
+//! once an hour: in pages, as views that nobody keeps. What is kept is one item for each namespace in need.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use super::metrics::Metrics;
 use super::need::Need;
 use super::pinned::{self, Pinned};
 use super::survey::Surveyor;
+use super::surveying::Found;
 use crate::clock::Clock;
 use crate::event::Events;
 use crate::namespace::NamespaceIndex;
@@ -44,8 +44,6 @@ const AFTER_LIST: Duration = Duration::from_secs(10);
 const AFTER_UNDECIDED: Duration = Duration::from_mins(1);
 /// The wait before a survey that failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(20);
-/// The least time between two pages of Pods: a survey of a large cluster takes minutes, which nobody waits for.
-const PAGE_INTERVAL: Duration = Duration::from_millis(50);
 /// The least time between the starts of work in two namespaces, and the most at once.
 const START_INTERVAL: Duration = Duration::from_millis(20);
 const AT_ONCE: usize = 32;
@@ -85,13 +83,6 @@ struct Work<'a> {
     starts: Interval,
     /// Of policies.
     changes: watch::Receiver<u64>,
-}
-
-/// What a survey finds.
-struct Found {
-    in_need: BTreeSet<Box<str>>,
-    /// Whether a Pod may yet turn out to be one that nothing can help.
-    undecided: bool,
 }
 
 impl Reconciler {
@@ -270,51 +261,6 @@ impl Reconciler {
         work.survey_at = now + wait;
     }
 
-    /// Looks through all Pods and pins, and tells of Pods that nothing can help.
-    async fn survey(&self) -> Result<Found, StoreError> {
-        let parts = &self.parts;
-        let mut in_need: BTreeSet<Box<str>> = BTreeSet::new();
-        for namespace in parts.namespaces.pinning() {
-            in_need.insert(namespace);
-        }
-        let (mut unhealable, mut undecided) = (0, false);
-        let mut next: Option<String> = None;
-        loop {
-            let page = parts.pods.page(None, next.as_deref()).await?;
-            for pod in &page.pods {
-                if parts.settings.excluded_namespaces.contains(&pod.namespace) {
-                    continue;
-                }
-                let namespace = parts.namespaces.get(&pod.namespace);
-                // What nobody has heard of yet is looked into when it is.
-                let Some(policy) = parts.rulebook.ruling(&pod.namespace) else {
-                    continue;
-                };
-                let surveyor = self.surveyor(&policy);
-                if let Some(event) = surveyor.unhealable(pod, &namespace) {
-                    unhealable += 1;
-                    parts.events.tell(event);
-                } else {
-                    undecided |= surveyor.is_undecided(pod, &namespace);
-                }
-                let lacks = || {
-                    let needs = surveyor.needs(pod, &namespace);
-                    !self.missing(&pod.namespace, needs).is_empty()
-                };
-                if !namespace.terminating && !in_need.contains(&*pod.namespace) && lacks() {
-                    in_need.insert(pod.namespace.as_str().into());
-                }
-            }
-            next = page.next;
-            if next.is_none() {
-                break;
-            }
-            tokio::time::sleep(PAGE_INTERVAL).await;
-        }
-        parts.metrics.found_unhealable(unhealable);
-        Ok(Found { in_need, undecided })
-    }
-
     /// Gives a namespace what it needs.
     async fn look_into(&self, namespace: &str, why: Why) -> Mended {
         let revokes = self.holds_other_than_granted(namespace);
@@ -389,8 +335,9 @@ impl Reconciler {
             let page = page.map_err(WriteError::from)?;
             let of_pods = page.pods.iter();
             for need in of_pods.flat_map(|pod| surveyor.needs(pod, &namespace)) {
-                if needs.len() < MOST_ENTRIES && !needs.contains(&need) {
-                    needs.push(need);
+                let is_new = !needs.iter().any(|known| **known.key() == *need.key);
+                if needs.len() < MOST_ENTRIES && is_new {
+                    needs.push(Need::from(&need));
                 }
             }
             next = page.next;
@@ -402,17 +349,14 @@ impl Reconciler {
 
     /// Those that the namespace's Secret does not hold.
     fn missing(&self, namespace: &str, mut needs: Vec<Need>) -> Vec<Need> {
-        if needs.is_empty() {
-            return needs;
-        }
-        if let Lookup::Known(known) = self.parts.index.look_up(namespace) {
-            let now = self.parts.clock.moment();
-            needs.retain(|need| !known.freshness(need.wanted(), now).is_usable());
+        if !needs.is_empty() {
+            let lacks = self.lacks(namespace);
+            needs.retain(|need| lacks(need.wanted()));
         }
         needs
     }
 
-    fn surveyor<'a>(&'a self, policy: &'a Policy) -> Surveyor<'a> {
+    pub(super) fn surveyor<'a>(&'a self, policy: &'a Policy) -> Surveyor<'a> {
         Surveyor {
             policy,
             secret: &self.parts.settings.secret,
