@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::Settings;
@@ -26,7 +27,9 @@ use super::survey::Surveyor;
 use crate::clock::Clock;
 use crate::event::Events;
 use crate::namespace::NamespaceIndex;
+use crate::policy::Policy;
 use crate::pull_secret::merge::MOST_ENTRIES;
+use crate::rulebook::Rulebook;
 use crate::secret::{Lookup, PodImages, SecretIndex, StoreError, WriteError};
 
 /// The time between two surveys of all Pods, an hour on average, and the part of it that is left to chance.
@@ -52,6 +55,7 @@ pub(super) struct ReconcileParts {
     pub(super) ensurer: Ensurer,
     pub(super) index: Arc<SecretIndex>,
     pub(super) namespaces: Arc<NamespaceIndex>,
+    pub(super) rulebook: Arc<Rulebook>,
     pub(super) pods: Arc<dyn PodImages>,
     pub(super) events: Arc<Events>,
     pub(super) clock: Clock,
@@ -60,7 +64,7 @@ pub(super) struct ReconcileParts {
 
 /// Looks after namespaces that no admission and no renewal looks after.
 pub(super) struct Reconciler {
-    parts: ReconcileParts,
+    pub(super) parts: ReconcileParts,
     failing: AtomicUsize,
 }
 
@@ -74,6 +78,8 @@ struct Work<'a> {
     overtaken: bool,
     surveyed_at: Option<Instant>,
     starts: Interval,
+    /// Of policies.
+    changes: watch::Receiver<u64>,
 }
 
 impl Reconciler {
@@ -116,10 +122,23 @@ impl Reconciler {
             overtaken: false,
             surveyed_at: None,
             starts,
+            changes: self.parts.rulebook.changes(),
         };
+        self.overrule(&mut work).await;
         loop {
             self.step(&mut work).await;
             self.failing.store(work.agenda.failing(), Ordering::Relaxed);
+        }
+    }
+
+    /// Has looked into what is granted no more.
+    async fn overrule(&self, work: &mut Work<'_>) {
+        let why = Why {
+            pods: true,
+            touched: false,
+        };
+        for namespace in self.overruled().await {
+            work.agenda.add(namespace, why, true);
         }
     }
 
@@ -140,8 +159,10 @@ impl Reconciler {
             biased;
             () = self.parts.namespaces.attention().changed() => {
                 let drawn = self.parts.namespaces.attention().take();
+                // Other labels can mean other grants, for Pods that are there already.
+                let why = Why { pods: !self.parts.rulebook.set().is_empty(), touched: false };
                 for namespace in drawn.namespaces {
-                    work.agenda.add(namespace, Why::default(), true);
+                    work.agenda.add(namespace, why, true);
                 }
                 if drawn.all {
                     self.hasten(work);
@@ -156,6 +177,11 @@ impl Reconciler {
                 if drawn.all {
                     self.hasten(work);
                 }
+            }
+            Ok(()) = work.changes.changed() => {
+                self.overrule(work).await;
+                // What is granted from now on may be what Pods wait for.
+                self.hasten(work);
             }
             Some((namespace, mended)) = work.under_way.next() => {
                 let jitter = |most| clock.jitter(most);
@@ -237,7 +263,11 @@ impl Reconciler {
                     continue;
                 }
                 let namespace = parts.namespaces.get(&pod.namespace);
-                let surveyor = self.surveyor();
+                // What nobody has heard of yet is looked into when it is.
+                let Some(policy) = parts.rulebook.ruling(&pod.namespace) else {
+                    continue;
+                };
+                let surveyor = self.surveyor(&policy);
                 if let Some(event) = surveyor.unhealable(pod, &namespace) {
                     unhealable += 1;
                     parts.events.tell(event);
@@ -262,15 +292,24 @@ impl Reconciler {
 
     /// Gives a namespace what it needs.
     async fn look_into(&self, namespace: &str, why: Why) -> Mended {
+        let revokes = self.holds_other_than_granted(namespace);
+        let why = Why {
+            pods: why.pods || revokes,
+            ..why
+        };
         let needs = match self.needs(namespace, why).await {
             Ok(needs) => self.missing(namespace, needs),
             Err(error) => {
                 tracing::warn!(namespace, %error, "cannot tell what Pods need");
+                if revokes {
+                    // Its outcome is logged and counted, and there is another try.
+                    let _ = self.parts.ensurer.retry(namespace, Vec::new()).await;
+                }
                 let not_before = self.parts.clock.monotonic();
                 return Mended::Failed { not_before };
             }
         };
-        if needs.is_empty() {
+        if needs.is_empty() && !revokes {
             return Mended::Done;
         }
         let absent = matches!(self.parts.index.look_up(namespace), Lookup::Absent);
@@ -307,7 +346,10 @@ impl Reconciler {
             }
             return Ok(Vec::new());
         }
-        let pinned = Pinned::of(&parts.settings.policy, &namespace.pins);
+        let Some(policy) = parts.rulebook.ruling(name) else {
+            return Ok(Vec::new());
+        };
+        let pinned = Pinned::of(&policy, &namespace.pins);
         if let Some(event) = pinned.event(name) {
             parts.events.tell(event);
         }
@@ -315,7 +357,7 @@ impl Reconciler {
         if !why.pods {
             return Ok(needs);
         }
-        let surveyor = self.surveyor();
+        let surveyor = self.surveyor(&policy);
         let mut next: Option<String> = None;
         loop {
             let page = parts.pods.page(Some(name), next.as_deref()).await;
@@ -345,9 +387,9 @@ impl Reconciler {
         needs
     }
 
-    fn surveyor(&self) -> Surveyor<'_> {
+    fn surveyor<'a>(&'a self, policy: &'a Policy) -> Surveyor<'a> {
         Surveyor {
-            policy: &self.parts.settings.policy,
+            policy,
             secret: &self.parts.settings.secret,
         }
     }

@@ -4,7 +4,7 @@ use super::judge::NeedRef;
 use super::need::Need;
 use crate::event::{Event, Kind, Severity, Subject};
 use crate::namespace::Namespace;
-use crate::policy::{Credential, Finding, Policy, Rule, decide};
+use crate::policy::{Credential, Policy, decide};
 use crate::pull_secret::merge::MOST_ENTRIES;
 use crate::secret::PodSight;
 
@@ -70,9 +70,8 @@ impl Surveyor<'_> {
     /// The credential that an image needs, if policy lets it have one.
     fn need(&self, image: &str) -> Option<Need> {
         let decision = decide(self.policy, image);
-        // A Pod with a reference that lacks its tag is there, was admitted once, and pulls again.
-        let lacks_tag = |finding: &Finding| finding.rule == Rule::FullReference;
-        if decision.is_refused() && !decision.finding.as_ref().is_some_and(lacks_tag) {
+        // A Pod that breaks another rule is there, was admitted once, and pulls again.
+        if decision.is_of_forbidden_registry() {
             return None;
         }
         match decision.credential {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{DataWriter, SecretMetadata};
+use super::{DataWriter, Granted, SecretMetadata};
 use crate::clock::{Clock, Moment, add};
 use crate::pull_secret::state::{VERSION, between};
 use crate::pull_secret::{Entry, Freshness, State};
@@ -142,6 +142,14 @@ impl Known {
     /// The `auths` keys that it holds and this code understands.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|held| &*held.key)
+    }
+
+    /// Whether it holds an entry that is not granted, by its key and the fingerprint of its identity. What a newer version
+    /// wrote is left to that.
+    pub fn holds_other_than(&self, granted: Granted<'_>) -> bool {
+        let ours = self.entries.iter().filter(|held| held.version <= VERSION);
+        let mut ours = ours.filter(|_| self.owned);
+        ours.any(|held| !granted(&held.key, &held.identity))
     }
 
     /// How each entry stands that is not retiring.

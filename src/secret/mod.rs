@@ -4,6 +4,7 @@
 
 pub mod memory;
 
+mod failure;
 mod index;
 mod known;
 mod metrics;
@@ -16,11 +17,12 @@ use jiff::Timestamp;
 use secrecy::SecretSlice;
 
 pub use crate::pull_secret::SecretContent;
+pub use failure::WriteError;
 pub use index::{Lookup, SecretIndex};
 pub use known::{Known, Standing, Wanted};
 pub use metrics::Metrics;
 pub use pods::{PodImages, PodPage, PodSight};
-pub use write::{Put, SecretWriter, WriteError};
+pub use write::{Granted, Put, SecretWriter};
 
 /// The label that makes a Secret ours; one of our name without it is foreign and never written.
 pub const OWNER_LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "ecr-admission");

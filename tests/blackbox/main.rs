@@ -53,6 +53,7 @@ mod serve;
 mod service_accounts;
 mod support;
 mod telling;
+mod tenants;
 mod tls;
 mod tokens;
 mod watching;

@@ -11,6 +11,7 @@ use ecr_admission::kubernetes::{self, KubeRepositories};
 use ecr_admission::policy::Policy;
 use ecr_admission::repository::memory::MemoryRepositories;
 use ecr_admission::repository::{Keeper, KeeperParts, RepositoryStore};
+use ecr_admission::rulebook::Rulebook;
 use ecr_admission::token::{self, TokenCache};
 use ecr_admission::watch::Mirror;
 use prometheus_client::registry::Registry;
@@ -43,7 +44,7 @@ fn replica(store: Arc<dyn RepositoryStore>, mint: &Arc<Mint>, clock: Clock) -> R
     let event_clock = clock.clone();
     let keeper = Arc::new(Keeper::new(KeeperParts {
         namespaces: vec![NAMESPACE.to_owned()],
-        policy: Policy::default(),
+        rulebook: Arc::new(Rulebook::everywhere(Policy::default())),
         store,
         tokens: TokenCache::new(Arc::clone(mint) as Arc<_>, clock.clone(), metrics),
         clock,
