@@ -13,6 +13,7 @@ mod mint;
 pub mod parse;
 pub mod policies;
 pub mod refresh;
+pub mod report;
 mod repositories;
 pub mod serve;
 mod service_accounts;
@@ -53,6 +54,7 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     Login(login::LoginArgs),
     Refresh(Box<refresh::RefreshArgs>),
+    Report(Box<report::ReportArgs>),
     Token(token::TokenArgs),
     /// Reads one JSON string per line and prints what the reference parser makes of it, as one JSON object per line.
     #[command(hide = true)]
@@ -108,6 +110,7 @@ impl Cli {
             }
             Command::Login(args) => return run(login::run(&args)),
             Command::Refresh(args) => return run(refresh::run(*args)),
+            Command::Report(args) => return run(report::run(*args)),
             Command::Token(args) => return run(token::run(&args)),
             Command::Parse => parse::run(io::stdin().lock(), io::stdout().lock())?,
         }

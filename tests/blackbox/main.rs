@@ -42,6 +42,7 @@ mod redaction;
 mod references;
 mod refresh_command;
 mod refreshing;
+mod report;
 mod repositories;
 mod reviews;
 mod rotation;
