@@ -9,6 +9,7 @@
 //! | [`secrets`] | [`SecretStore`](crate::secret::SecretStore) over the API, and the metadata watch of the pull Secrets |
 //! | [`inventory`] | namespaces, and the images that Pods and workload templates name, asked once |
 //! | [`events`] | [`EventSink`](crate::event::EventSink): Events about objects that somebody must act on |
+//! | [`live`] | [`LiveReads`](crate::rulebook::LiveReads): a namespace or a policy as it is now |
 //! | [`namespaces`] | the metadata watch of namespaces |
 //! | [`pods`] | [`PodImages`](crate::secret::PodImages): the images that a namespace's Pods name |
 //! | [`service_accounts`] | [`ServiceAccountStore`](crate::service_account::ServiceAccountStore) over the API |
@@ -23,6 +24,7 @@ mod forbidden;
 pub mod installation;
 pub mod inventory;
 mod list;
+pub mod live;
 mod managed_fields;
 pub mod namespaces;
 pub mod pods;
@@ -38,6 +40,7 @@ pub use client::{Cluster, ConnectError, connect};
 pub use events::KubeEvents;
 pub use installation::KubeInstallation;
 pub use inventory::KubeInventory;
+pub use live::KubeLive;
 pub use namespaces::watch_namespaces;
 pub use pods::KubePodImages;
 pub use repositories::{KubeRepositories, watch_repository_annotation};

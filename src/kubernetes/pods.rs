@@ -169,6 +169,7 @@ struct Reference {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PodStatus {
+    phase: String,
     #[serde(rename = "containerStatuses")]
     containers: Vec<ContainerStatus>,
     #[serde(rename = "initContainerStatuses")]
@@ -244,6 +245,7 @@ impl From<Pod> for PodSight {
             uid: metadata.uid,
             images,
             failing,
+            pending: status.phase == "Pending",
             pull_secrets: pull_secrets.map(|reference| reference.name).collect(),
         }
     }

@@ -43,6 +43,14 @@ impl Demands {
         self.demanded.is_empty() && self.references.is_empty()
     }
 
+    /// Puts the strictest first. Stable, so that of equals the first policy by name is the one that is told.
+    pub(super) fn strictest_first(&mut self) {
+        self.demanded
+            .sort_by_key(|demanded| std::cmp::Reverse(demanded.action));
+        self.references
+            .sort_by_key(|(action, _)| std::cmp::Reverse(*action));
+    }
+
     /// What the rules about references lead to for this image, and the policy that says so; `None` where policies say
     /// no more than `base`.
     pub(super) fn references(

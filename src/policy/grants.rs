@@ -142,11 +142,7 @@ impl Limited {
     }
 
     fn identity(&mut self, source: &Source) -> Option<usize> {
-        let identity = match source {
-            Source::Nodes => return None,
-            Source::Controller => Identity::Controller,
-            Source::Role(role) => Identity::Role(role.clone()),
-        };
+        let identity = source.identity()?;
         let known = self.identities.iter().position(|known| *known == identity);
         Some(known.unwrap_or_else(|| {
             self.identities.push(identity);
@@ -173,6 +169,22 @@ impl Limited {
             Granted::By(identity, of) if of == folder => Some(identity),
             _ => None,
         })
+    }
+
+    /// The folders of a registry that have keys of their own, and who pulls what is in them; `None` is all of it.
+    pub(super) fn folders_of(&self, host: &EcrHost<'_>) -> Vec<(Option<&str>, &Identity)> {
+        let mut folders = Vec::new();
+        for line in &self.lines {
+            if !self.grants[line.grant].covers_registry(host) {
+                continue;
+            }
+            if let Granted::By(identity, folder) = self.granted(host, line)
+                && !folders.contains(&(folder, identity))
+            {
+                folders.push((folder, identity));
+            }
+        }
+        folders
     }
 
     fn granted<'p>(&'p self, host: &EcrHost<'_>, line: &'p Line) -> Granted<'p> {
