@@ -31,7 +31,7 @@ impl Repositories {
         }
         let keeper = Arc::new(Keeper::new(KeeperParts {
             namespaces: config.argocd_namespaces.clone(),
-            policy: config.policy.clone(),
+            rulebook: Arc::clone(&assembly.rulebook),
             store: Arc::new(KubeRepositories::new(cluster.requests.clone())),
             tokens: assembly.tokens.clone(),
             clock: clock.clone(),

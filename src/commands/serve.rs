@@ -11,7 +11,7 @@ use clap::Args;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use super::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
+use super::assembly::{Assembly, METRICS_PREFIX, Outside, Rules, assemble};
 use super::certificates::Certificates;
 use super::logging;
 use super::repositories::Repositories;
@@ -148,7 +148,9 @@ impl Server {
             events: Arc::new(events),
             tokens: Arc::clone(&source) as Arc<_>,
         };
-        let assembly = assemble(admit_settings(&config, &cluster), &clock, outside, ours);
+        let rules = Rules::everywhere(config.policy.clone());
+        let settings = admit_settings(&config, &cluster);
+        let assembly = assemble(settings, rules, &clock, outside, ours);
         let service_accounts =
             ServiceAccounts::build(&config, &cluster, &assembly, &clock, &health, ours);
         let repositories = Repositories::build(&config, &cluster, &assembly, &clock, &health);
@@ -307,7 +309,6 @@ fn admit_settings(config: &Config, cluster: &Cluster) -> admit::Settings {
     admit::Settings {
         secret: config.secret_name.clone(),
         excluded_namespaces: excluded_namespaces(config, cluster),
-        policy: config.policy.clone(),
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct ObjectMeta {
     pub(super) namespace: String,
     pub(super) uid: String,
     pub(super) resource_version: String,
+    /// Counts up when the spec changes; zero where the API server keeps none.
+    pub(super) generation: i64,
     pub(super) deletion_timestamp: Option<IgnoredAny>,
     pub(super) labels: Option<HashMap<String, String>>,
     pub(super) annotations: Option<HashMap<String, String>>,

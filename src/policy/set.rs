@@ -7,7 +7,7 @@ use super::compiled::DefaultGrant;
 use super::demand::{Demanded, Demander, Demands};
 use super::grants::{Conflict, Grants, Limited};
 use super::spec::NamespaceSelector;
-use super::{Action, OnFailure, Policy};
+use super::{Action, Identity, OnFailure, Policy};
 
 /// All policies that there are, and the settings underneath.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,14 @@ pub struct PolicySet {
     /// In the order of their names.
     policies: Vec<Compiled>,
     unreadable: Vec<Unreadable>,
+}
+
+/// Which policies select a namespace, by their places, and which of their exemptions are for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Selection {
+    selecting: Vec<usize>,
+    exempting: Vec<(usize, usize)>,
+    unreadable: Option<usize>,
 }
 
 /// A policy that cannot be read: what it said is lost, so the namespaces that it selected are granted nothing.
@@ -101,18 +109,43 @@ impl PolicySet {
 
     /// What holds in a namespace.
     pub fn in_namespace(&self, namespace: &str, labels: &Labels) -> Policy {
+        self.policy_of(&self.selection(namespace, labels))
+    }
+
+    /// Which policies select a namespace: the same for two namespaces in which the same holds.
+    pub fn selection(&self, namespace: &str, labels: &Labels) -> Selection {
+        let policies = self.policies.iter().enumerate();
+        let selecting = policies.filter(|(_, policy)| policy.selects(namespace, labels));
+        let selecting: Vec<usize> = selecting.map(|(place, _)| place).collect();
+        let exempting = selecting.iter().flat_map(|place| {
+            let exemptions = self.policies[*place].exemptions.iter().enumerate();
+            exemptions
+                .filter(|(_, exemption)| exemption.is_for_namespace(namespace))
+                .map(|(number, _)| (*place, number))
+        });
+        let mut unreadable = self.unreadable.iter();
+        Selection {
+            exempting: exempting.collect(),
+            unreadable: unreadable.position(|lost| lost.selects(namespace, labels)),
+            selecting,
+        }
+    }
+
+    /// What holds where these policies select.
+    pub fn policy_of(&self, selection: &Selection) -> Policy {
         let mut policy = self.base.clone();
         if self.is_empty() && self.otherwise() == DefaultGrant::Controller {
             return policy;
         }
-        let selecting = self.policies.iter();
-        let selecting: Vec<&Compiled> = selecting
-            .filter(|policy| policy.selects(namespace, labels))
+        let selecting: Vec<&Compiled> = selection
+            .selecting
+            .iter()
+            .map(|place| &self.policies[*place])
             .collect();
-        let (grants, conflicts) = self.grants(&selecting, namespace, labels);
+        let (grants, conflicts) = self.grants(&selecting, selection.unreadable);
         policy.combined.grants = grants;
         policy.combined.conflicts = conflicts;
-        policy.combined.demands = demands(&selecting, namespace);
+        policy.combined.demands = self.demands(selection);
         let denies = |policy: &&Compiled| policy.on_failure == Some(OnFailure::Deny);
         if selecting.iter().any(denies) {
             policy.on_failure = OnFailure::Deny;
@@ -120,18 +153,28 @@ impl PolicySet {
         policy
     }
 
-    fn grants(
+    /// The policies that grant an identity to a namespace, in the order of their names.
+    pub fn grantors(
         &self,
-        selecting: &[&Compiled],
         namespace: &str,
         labels: &Labels,
-    ) -> (Grants, Vec<Conflict>) {
-        let mut unreadable = self.unreadable.iter();
-        if let Some(lost) = unreadable.find(|lost| lost.selects(namespace, labels)) {
-            let nothing = Limited::nothing(Action::Enforce, Some(lost.name.clone()));
+        identity: &Identity,
+    ) -> impl Iterator<Item = &Compiled> {
+        let policies = self.policies.iter();
+        policies.filter(move |policy| {
+            let mut grants = policy.grants.iter();
+            policy.selects(namespace, labels)
+                && grants.any(|grant| grant.source.identity().as_ref() == Some(identity))
+        })
+    }
+
+    fn grants(&self, granting: &[&Compiled], unreadable: Option<usize>) -> (Grants, Vec<Conflict>) {
+        if let Some(lost) = unreadable {
+            let lost = self.unreadable[lost].name.clone();
+            let nothing = Limited::nothing(Action::Enforce, Some(lost));
             return (Grants::Limited(nothing), Vec::new());
         }
-        let granting = selecting.iter().filter(|policy| !policy.grants.is_empty());
+        let granting = granting.iter().filter(|policy| !policy.grants.is_empty());
         let granting: Vec<&Compiled> = granting.copied().collect();
         let actions = granting
             .iter()
@@ -193,6 +236,37 @@ impl PolicySet {
         }
         Isolation::Isolated
     }
+
+    fn demands(&self, selection: &Selection) -> Demands {
+        let mut demands = Demands::default();
+        for place in &selection.selecting {
+            let policy = &self.policies[*place];
+            let rules = &policy.rules;
+            if rules.demands.is_empty() && rules.references.is_none() {
+                continue;
+            }
+            let source = demands.sources.len();
+            let exempting = selection.exempting.iter();
+            let exempting = exempting.filter(|(of, _)| of == place);
+            demands.sources.push(Demander {
+                name: policy.name.clone(),
+                exemptions: exempting
+                    .map(|(_, number)| policy.exemptions[*number].clone())
+                    .collect(),
+            });
+            demands
+                .references
+                .extend(rules.references.map(|action| (action, source)));
+            let demanded = rules.demands.iter().map(|(demand, action)| Demanded {
+                demand: demand.clone(),
+                action: *action,
+                source,
+            });
+            demands.demanded.extend(demanded);
+        }
+        demands.strictest_first();
+        demands
+    }
 }
 
 /// Gives each identity the cluster's name, and its sessions that of the first policy that grants it: one token serves all
@@ -209,40 +283,4 @@ fn name_sessions(policies: &mut [Compiled], cluster: &str) {
             }
         }
     }
-}
-
-fn demands(selecting: &[&Compiled], namespace: &str) -> Demands {
-    let mut demands = Demands::default();
-    for policy in selecting {
-        let rules = &policy.rules;
-        if rules.demands.is_empty() && rules.references.is_none() {
-            continue;
-        }
-        let source = demands.sources.len();
-        let exemptions = policy.exemptions.iter();
-        demands.sources.push(Demander {
-            name: policy.name.clone(),
-            exemptions: exemptions
-                .filter(|exemption| exemption.is_for_namespace(namespace))
-                .cloned()
-                .collect(),
-        });
-        demands
-            .references
-            .extend(rules.references.map(|action| (action, source)));
-        let demanded = rules.demands.iter().map(|(demand, action)| Demanded {
-            demand: demand.clone(),
-            action: *action,
-            source,
-        });
-        demands.demanded.extend(demanded);
-    }
-    // Stable, so that of equals the first policy by name is the one that is told.
-    demands
-        .demanded
-        .sort_by_key(|demanded| std::cmp::Reverse(demanded.action));
-    demands
-        .references
-        .sort_by_key(|(action, _)| std::cmp::Reverse(*action));
-    demands
 }

@@ -23,7 +23,7 @@ use crate::certificate::development::{DevelopmentCa, LEAF_LIFE_DEFAULT};
 use crate::certificate::pair::CertificatePair;
 use crate::certificate::resolver::ServedCertificate;
 use crate::clock::Clock;
-use crate::commands::assembly::{Assembly, Outside, assemble};
+use crate::commands::assembly::{Assembly, Outside, Rules, assemble};
 use crate::config::DEFAULT_SECRET_NAME;
 use crate::event::NoEvents;
 use crate::policy::Policy;
@@ -108,11 +108,16 @@ impl Stage {
         let settings = admit::Settings {
             secret: DEFAULT_SECRET_NAME.to_owned(),
             excluded_namespaces: ["kube-system".to_owned()].into(),
-            policy: Policy::default(),
         };
         let Assembly {
             admission, index, ..
-        } = assemble(settings, clock, outside, &mut registry);
+        } = assemble(
+            settings,
+            Rules::everywhere(Policy::default()),
+            clock,
+            outside,
+            &mut registry,
+        );
         store.attach(index);
         let watched = Arc::clone(&store);
         tokio::spawn(async move { watched.bookmarks().await });

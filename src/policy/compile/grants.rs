@@ -2,7 +2,7 @@
 
 use super::{Faults, Path, role, syntax};
 use crate::image::ecr::{EcrHost, Partition, is_account};
-use crate::policy::identity::RoleIdentity;
+use crate::policy::identity::{Identity, RoleIdentity};
 use crate::policy::pattern::{Registry, Repository};
 use crate::policy::spec::{self, Credentials, MOST_REGISTRIES, MOST_REPOSITORIES};
 
@@ -28,6 +28,17 @@ pub(in crate::policy) enum Source {
     Role(RoleIdentity),
     /// The nodes pull by themselves.
     Nodes,
+}
+
+impl Source {
+    /// Whose tokens it gives; `None` where the nodes pull by themselves.
+    pub(in crate::policy) fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Nodes => None,
+            Self::Controller => Some(Identity::Controller),
+            Self::Role(role) => Some(Identity::Role(role.clone())),
+        }
+    }
 }
 
 impl Grant {

@@ -39,9 +39,33 @@ pub struct Compiled {
     pub(super) rules: Rules,
     pub(super) exemptions: Vec<Exemption>,
     pub(super) on_failure: Option<OnFailure>,
+    version: Option<PolicyVersion>,
+}
+
+/// The version of an `EcrPolicy` in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyVersion {
+    /// The object's identity: differs when it was deleted and made anew.
+    pub uid: String,
+    /// `metadata.generation`: what the API server counts up when the spec changes.
+    pub generation: i64,
 }
 
 impl Compiled {
+    /// The same, as that version of an object in the cluster says it.
+    #[must_use]
+    pub fn of_version(self, version: PolicyVersion) -> Self {
+        Self {
+            version: Some(version),
+            ..self
+        }
+    }
+
+    /// The version of the object in the cluster; `None` for one from a file.
+    pub fn version(&self) -> Option<&PolicyVersion> {
+        self.version.as_ref()
+    }
+
     /// The policy's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -101,6 +125,7 @@ pub fn compile(name: &str, spec: &EcrPolicySpec) -> Result<Compiled, Vec<Invalid
             rules,
             exemptions,
             on_failure: spec.on_failure,
+            version: None,
         })
     } else {
         Err(faults.0)

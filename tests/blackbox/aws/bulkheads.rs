@@ -28,7 +28,7 @@ impl Tenants {
         let source = Arc::new(source(&settings(&ecr)).await);
         let metrics = Metrics::register(&mut Registry::default());
         let cache = TokenCache::new(source, Clock::system(), metrics);
-        let told = Answer::Token("of-CALLER".to_owned(), SignedDuration::from_hours(12));
+        let told = Answer::Token("of-KEY".to_owned(), SignedDuration::from_hours(12));
         ecr.always(told);
         Self { ecr, cache }
     }

@@ -64,6 +64,11 @@ impl ApiServer {
         self.create(Resource::Pods, namespace, pod, "kubectl-create");
     }
 
+    /// A workload, or a policy (which is in no namespace).
+    pub(crate) fn add(&self, resource: Resource, namespace: &str, object: Value) {
+        self.create(resource, namespace, object, "kubectl-create");
+    }
+
     /// The Events in a namespace.
     pub(crate) fn events(&self, namespace: &str) -> Vec<Value> {
         let objects = self.shared.objects();

@@ -19,10 +19,18 @@ pub(crate) enum Resource {
     ServiceAccounts,
     MutatingWebhookConfigurations,
     ValidatingWebhookConfigurations,
+    ReplicationControllers,
+    Deployments,
+    StatefulSets,
+    DaemonSets,
+    ReplicaSets,
+    Jobs,
+    CronJobs,
+    EcrPolicies,
 }
 
 impl Resource {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 15] = [
         Self::Secrets,
         Self::Namespaces,
         Self::Pods,
@@ -30,6 +38,14 @@ impl Resource {
         Self::ServiceAccounts,
         Self::MutatingWebhookConfigurations,
         Self::ValidatingWebhookConfigurations,
+        Self::ReplicationControllers,
+        Self::Deployments,
+        Self::StatefulSets,
+        Self::DaemonSets,
+        Self::ReplicaSets,
+        Self::Jobs,
+        Self::CronJobs,
+        Self::EcrPolicies,
     ];
 
     pub(crate) fn named(path: &str) -> Option<Self> {
@@ -47,19 +63,39 @@ impl Resource {
             Self::ServiceAccounts => "serviceaccounts",
             Self::MutatingWebhookConfigurations => "mutatingwebhookconfigurations",
             Self::ValidatingWebhookConfigurations => "validatingwebhookconfigurations",
+            Self::ReplicationControllers => "replicationcontrollers",
+            Self::Deployments => "deployments",
+            Self::StatefulSets => "statefulsets",
+            Self::DaemonSets => "daemonsets",
+            Self::ReplicaSets => "replicasets",
+            Self::Jobs => "jobs",
+            Self::CronJobs => "cronjobs",
+            Self::EcrPolicies => "ecrpolicies",
         }
     }
 
     pub(crate) fn is_namespaced(self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Self::Secrets | Self::Pods | Self::Events | Self::ServiceAccounts
+            Self::Namespaces
+                | Self::MutatingWebhookConfigurations
+                | Self::ValidatingWebhookConfigurations
+                | Self::EcrPolicies
         )
     }
 
     pub(crate) fn api_version(self) -> &'static str {
         match self {
-            Self::Secrets | Self::Namespaces | Self::Pods | Self::ServiceAccounts => "v1",
+            Self::Secrets
+            | Self::Namespaces
+            | Self::Pods
+            | Self::ServiceAccounts
+            | Self::ReplicationControllers => "v1",
+            Self::Deployments | Self::StatefulSets | Self::DaemonSets | Self::ReplicaSets => {
+                "apps/v1"
+            }
+            Self::Jobs | Self::CronJobs => "batch/v1",
+            Self::EcrPolicies => "ecr-admission.dev/v1alpha1",
             Self::Events => "events.k8s.io/v1",
             Self::MutatingWebhookConfigurations | Self::ValidatingWebhookConfigurations => {
                 "admissionregistration.k8s.io/v1"
@@ -76,6 +112,14 @@ impl Resource {
             Self::ServiceAccounts => "ServiceAccount",
             Self::MutatingWebhookConfigurations => "MutatingWebhookConfiguration",
             Self::ValidatingWebhookConfigurations => "ValidatingWebhookConfiguration",
+            Self::ReplicationControllers => "ReplicationController",
+            Self::Deployments => "Deployment",
+            Self::StatefulSets => "StatefulSet",
+            Self::DaemonSets => "DaemonSet",
+            Self::ReplicaSets => "ReplicaSet",
+            Self::Jobs => "Job",
+            Self::CronJobs => "CronJob",
+            Self::EcrPolicies => "EcrPolicy",
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
 use super::objects::{Key, Resource, key};
+use super::pages::position;
 use super::status::Status;
 use super::{Fault, GoneAs, Received, Shared, Verb};
 
@@ -29,7 +30,7 @@ impl Call {
     fn parse(request: &Request<Incoming>) -> Option<Self> {
         let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
         let (resource, namespace, name) = match path.as_slice() {
-            ["api", "v1", resource] | ["apis", "admissionregistration.k8s.io", "v1", resource] => {
+            ["api", "v1", resource] | ["apis", _, "v1" | "v1alpha1", resource] => {
                 (*resource, None, None)
             }
             ["apis", "admissionregistration.k8s.io", "v1", resource, name] => {
@@ -39,7 +40,7 @@ impl Call {
             ["api", "v1", "namespaces", namespace, resource]
             | [
                 "apis",
-                "events.k8s.io",
+                "events.k8s.io" | "apps" | "batch",
                 "v1",
                 "namespaces",
                 namespace,
@@ -139,9 +140,12 @@ impl Call {
     /// What an account may do whose Role pins names: list and watch only what it may also get.
     fn authorize(&self) -> Result<(), Status> {
         let selector = self.query("fieldSelector");
-        let pinned = !matches!(
+        let pinned = matches!(
             self.resource,
-            Resource::Namespaces | Resource::Pods | Resource::ServiceAccounts
+            Resource::Secrets
+                | Resource::Events
+                | Resource::MutatingWebhookConfigurations
+                | Resource::ValidatingWebhookConfigurations
         );
         if pinned
             && matches!(self.verb, Verb::List | Verb::Watch)
@@ -272,12 +276,7 @@ fn list(shared: &Shared, call: &Call) -> Result<Value, Status> {
         );
         return Err(Status::new(504, "Timeout", &message));
     }
-    let token = call.query("continue");
-    if !token.is_empty() && shared.tokens_expired() {
-        let message =
-            "The provided continue parameter is too old to display a consistent list result.";
-        return Err(Status::new(410, "Expired", message));
-    }
+    let token = position(shared, call.query("continue"))?;
     // From the watch cache (a resourceVersion is given) there are no pages.
     let limit = match call.query("resourceVersion") {
         "" => call.query("limit").parse().unwrap_or(usize::MAX),
