@@ -11,6 +11,7 @@
 //! | [`events`] | [`EventSink`](crate::event::EventSink): Events about objects that somebody must act on |
 //! | [`live`] | [`LiveReads`](crate::rulebook::LiveReads): a namespace or a policy as it is now |
 //! | [`namespaces`] | the metadata watch of namespaces |
+//! | [`policies`] | [`PolicyStore`](crate::policy_book::PolicyStore) over the API, and the watch of EcrPolicies |
 //! | [`pods`] | [`PodImages`](crate::secret::PodImages): the images that a namespace's Pods name |
 //! | [`service_accounts`] | [`ServiceAccountStore`](crate::service_account::ServiceAccountStore) over the API |
 //! | [`watch`] | list, then watch, forever: what feeds a [`Mirror`](crate::watch::Mirror) |
@@ -28,6 +29,7 @@ pub mod live;
 mod managed_fields;
 pub mod namespaces;
 pub mod pods;
+pub mod policies;
 pub mod repositories;
 pub mod secrets;
 pub mod service_accounts;
@@ -43,6 +45,7 @@ pub use inventory::KubeInventory;
 pub use live::KubeLive;
 pub use namespaces::watch_namespaces;
 pub use pods::KubePodImages;
+pub use policies::{KubePolicies, watch_policies};
 pub use repositories::{KubeRepositories, watch_repository_annotation};
 pub use secrets::{KubeSecretStore, watch_secrets};
 pub use service_accounts::{KubeServiceAccounts, watch_service_accounts};

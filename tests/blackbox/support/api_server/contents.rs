@@ -64,6 +64,43 @@ impl ApiServer {
         self.create(Resource::Pods, namespace, pod, "kubectl-create");
     }
 
+    /// Installs the definition of EcrPolicy.
+    pub(crate) fn define_policies(&self) {
+        let definition = json!({"metadata": {"name": "ecrpolicies.ecr-admission.dev"}});
+        let resource = Resource::CustomResourceDefinitions;
+        self.create(resource, "", definition, "kubectl");
+    }
+
+    /// Deletes it, and as on a real server all policies first; who watches must be cut off by the test.
+    pub(crate) fn undefine_policies(&self) {
+        let resource = Resource::CustomResourceDefinitions;
+        let name = "ecrpolicies.ecr-admission.dev";
+        self.edit(resource, "", name, "kubectl", |definition| {
+            definition["metadata"]["deletionTimestamp"] = json!("2026-11-21T00:00:00Z");
+        });
+        let policies: Vec<String> = self
+            .shared
+            .objects()
+            .list(Resource::EcrPolicies, None)
+            .map(|(key, _)| key.2.clone())
+            .collect();
+        for policy in policies {
+            self.remove(Resource::EcrPolicies, "", &policy);
+        }
+        self.remove(resource, "", name);
+    }
+
+    /// Makes a policy, or changes the spec of one.
+    pub(crate) fn apply_policy(&self, name: &str, spec: &Value) {
+        if self.get(Resource::EcrPolicies, "", name).is_some() {
+            return self.edit(Resource::EcrPolicies, "", name, "kubectl", |policy| {
+                policy["spec"] = spec.clone();
+            });
+        }
+        let policy = json!({"metadata": {"name": name}, "spec": spec});
+        self.create(Resource::EcrPolicies, "", policy, "kubectl");
+    }
+
     /// The Events in a namespace.
     pub(crate) fn events(&self, namespace: &str) -> Vec<Value> {
         let objects = self.shared.objects();

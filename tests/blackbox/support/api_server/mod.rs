@@ -16,6 +16,7 @@ mod fields;
 mod objects;
 mod serve;
 mod status;
+mod watcher;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -19,10 +19,12 @@ pub(crate) enum Resource {
     ServiceAccounts,
     MutatingWebhookConfigurations,
     ValidatingWebhookConfigurations,
+    EcrPolicies,
+    CustomResourceDefinitions,
 }
 
 impl Resource {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Secrets,
         Self::Namespaces,
         Self::Pods,
@@ -30,6 +32,8 @@ impl Resource {
         Self::ServiceAccounts,
         Self::MutatingWebhookConfigurations,
         Self::ValidatingWebhookConfigurations,
+        Self::EcrPolicies,
+        Self::CustomResourceDefinitions,
     ];
 
     pub(crate) fn named(path: &str) -> Option<Self> {
@@ -47,6 +51,8 @@ impl Resource {
             Self::ServiceAccounts => "serviceaccounts",
             Self::MutatingWebhookConfigurations => "mutatingwebhookconfigurations",
             Self::ValidatingWebhookConfigurations => "validatingwebhookconfigurations",
+            Self::EcrPolicies => "ecrpolicies",
+            Self::CustomResourceDefinitions => "customresourcedefinitions",
         }
     }
 
@@ -64,6 +70,8 @@ impl Resource {
             Self::MutatingWebhookConfigurations | Self::ValidatingWebhookConfigurations => {
                 "admissionregistration.k8s.io/v1"
             }
+            Self::EcrPolicies => "ecr-admission.dev/v1alpha1",
+            Self::CustomResourceDefinitions => "apiextensions.k8s.io/v1",
         }
     }
 
@@ -76,6 +84,8 @@ impl Resource {
             Self::ServiceAccounts => "ServiceAccount",
             Self::MutatingWebhookConfigurations => "MutatingWebhookConfiguration",
             Self::ValidatingWebhookConfigurations => "ValidatingWebhookConfiguration",
+            Self::EcrPolicies => "EcrPolicy",
+            Self::CustomResourceDefinitions => "CustomResourceDefinition",
         }
     }
 }
@@ -140,6 +150,13 @@ impl Objects {
             .ok_or_else(|| Status::not_found(key.0.plural(), &key.2))
     }
 
+    /// Whether there is a definition of EcrPolicy.
+    pub(crate) fn knows_policies(&self) -> bool {
+        let name = "ecrpolicies.ecr-admission.dev";
+        let definition = key(Resource::CustomResourceDefinitions, "", name);
+        self.stored.contains_key(&definition)
+    }
+
     /// All objects of a resource in the order of their keys, from one namespace or all.
     pub(crate) fn list(
         &self,
@@ -176,6 +193,9 @@ impl Objects {
         if resource.is_namespaced() {
             metadata["namespace"] = json!(namespace);
         }
+        if resource == Resource::EcrPolicies {
+            metadata["generation"] = json!(1);
+        }
         value["apiVersion"] = json!(resource.api_version());
         value["kind"] = json!(resource.kind());
         let mut fields = ManagedFields::default();
@@ -210,6 +230,10 @@ impl Objects {
         let mut after = before.clone();
         patch(&mut after);
         check_update(key, &before, &after)?;
+        if key.0 == Resource::EcrPolicies && before["spec"] != after["spec"] {
+            let generation = before["metadata"]["generation"].as_u64();
+            after["metadata"]["generation"] = json!(generation.unwrap_or_default() + 1);
+        }
         let clears = after["metadata"]["managedFields"] == json!([{}]);
         Ok(
             self.replace(key, &before, after, |fields, before, after, now| {
