@@ -144,6 +144,12 @@ impl Ensurer {
         retries.min().unwrap_or(now)
     }
 
+    /// Whether a namespace's Secret holds what it is granted no more.
+    pub(super) fn revokes(&self, namespace: &str, known: &Known) -> bool {
+        let granted = self.0.rulebook.grants(namespace);
+        self.0.writer.revokes(known, &granted)
+    }
+
     /// Deletes a Secret in which nothing lives; whether it did.
     pub(super) async fn delete_expired(&self, namespace: &str) -> Result<bool, EnsureError> {
         let namespace: Arc<str> = namespace.into();
@@ -211,13 +217,13 @@ impl Inner {
         // Whoever asked may have waited for hours.
         let ruling = self.rulebook.ruling(namespace);
         let as_granted = |need: &Need| match &ruling {
-            Some(policy) => need.clone().as_granted(policy),
+            Some(policy) => need.clone().granted_by(policy),
             None => Some(need.clone()),
         };
         let needs: Vec<Need> = needs.iter().filter_map(as_granted).collect();
         let needs = needs.as_slice();
         let granted = self.rulebook.grants(namespace);
-        let revokes = known.is_some_and(|known| known.holds_other_than(&granted));
+        let revokes = known.is_some_and(|known| self.writer.revokes(known, &granted));
         let now = self.clock.moment();
         let is_fresh = |need: &Need| {
             known.is_some_and(|known| known.freshness(need.wanted(), now) == Freshness::Fresh)

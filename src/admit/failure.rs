@@ -45,9 +45,9 @@ impl EnsureError {
             Self::NoToken { error, .. } => error.kind.label(),
             Self::NotWritten(WriteError::Foreign { .. }) => "foreign",
             Self::NotWritten(WriteError::Full { .. }) => "full",
-            Self::NotWritten(WriteError::Store(error)) => error.kind.label(),
+            Self::NotWritten(WriteError::Store(error))
+            | Self::Unconfirmed(Unconfirmed::Unread(error)) => error.kind.label(),
             Self::Unconfirmed(Unconfirmed::Changed { .. }) => "overtaken",
-            Self::Unconfirmed(Unconfirmed::Unread(error)) => error.kind.label(),
             Self::TooSlow => "deadline",
             Self::Busy => "busy",
             Self::TooManyNew { .. } => "too_many_new",

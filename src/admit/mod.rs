@@ -17,6 +17,7 @@ mod reconcile;
 mod record;
 mod refresh;
 mod survey;
+mod surveying;
 mod workload;
 
 use std::collections::HashSet;

@@ -46,7 +46,7 @@ impl Need {
     }
 
     /// The same as policy has it now, which may have changed since; `None` when it is not granted any more.
-    pub(super) fn as_granted(self, policy: &Policy) -> Option<Self> {
+    pub(super) fn granted_by(self, policy: &Policy) -> Option<Self> {
         let (_, identity) = identity_of_key(policy, &self.key)?;
         if self.token.identity == *identity {
             return Some(self);

@@ -15,7 +15,7 @@ impl Reconciler {
             if number % AT_A_TIME == 0 {
                 tokio::task::yield_now().await;
             }
-            if known.holds_other_than(&self.parts.rulebook.grants(&namespace)) {
+            if self.parts.ensurer.revokes(&namespace, &known) {
                 overruled.push(namespace);
             }
         }
@@ -25,6 +25,6 @@ impl Reconciler {
     /// Whether a namespace's Secret does.
     pub(super) fn holds_other_than_granted(&self, namespace: &str) -> bool {
         let known = self.parts.index.last_seen(namespace);
-        known.is_some_and(|known| known.holds_other_than(&self.parts.rulebook.grants(namespace)))
+        known.is_some_and(|known| self.parts.ensurer.revokes(namespace, &known))
     }
 }

@@ -2,10 +2,9 @@
 //! Pod; one whose Secret somebody deleted or edited gets it back; one whose Pods wait for what a replica was about to
 //! make when it died gets it from whoever looks next. Every replica does it; whoever comes second finds it done.
 //!
-//! All Pods are looked through at the start, after a list that follows missed events, and once an hour: in pages, as
-//! views that nobody keeps. What is kept is one item for each namespace in need.
+//! All Pods are looked through at the start, once more five minutes later, after a list that follows missed events, and
+//! once an hour: in pages, as views that nobody keeps. What is kept is one item for each namespace in need.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use super::metrics::Metrics;
 use super::need::Need;
 use super::pinned::{self, Pinned};
 use super::survey::Surveyor;
+use super::surveying::Found;
 use crate::clock::Clock;
 use crate::event::Events;
 use crate::namespace::NamespaceIndex;
@@ -39,10 +39,11 @@ const SURVEY_JITTER: Duration = Duration::from_mins(12);
 const LEAST_BETWEEN_SURVEYS: Duration = Duration::from_mins(5);
 /// Over how much time the replicas of an API server that has come back spread their surveys.
 const AFTER_LIST: Duration = Duration::from_secs(10);
+/// The wait before Pods that passed us, and have not started yet, are looked at again: they may fail only then. Twice as
+/// long each time, because some wait for ever.
+const AFTER_UNDECIDED: Duration = Duration::from_mins(1);
 /// The wait before a survey that failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(20);
-/// The least time between two pages of Pods: a survey of a large cluster takes minutes, which nobody waits for.
-const PAGE_INTERVAL: Duration = Duration::from_millis(50);
 /// The least time between the starts of work in two namespaces, and the most at once.
 const START_INTERVAL: Duration = Duration::from_millis(20);
 const AT_ONCE: usize = 32;
@@ -72,8 +73,10 @@ pub(super) struct Reconciler {
 struct Work<'a> {
     agenda: Agenda,
     under_way: FuturesUnordered<BoxFuture<'a, (Box<str>, Mended)>>,
-    survey: Fuse<BoxFuture<'a, Result<BTreeSet<Box<str>>, StoreError>>>,
+    survey: Fuse<BoxFuture<'a, Result<Found, StoreError>>>,
     survey_at: Instant,
+    /// The wait before the next survey should the last have left something open.
+    recheck: Duration,
     /// A list came while a survey was under way, which may have missed something.
     overtaken: bool,
     surveyed_at: Option<Instant>,
@@ -119,6 +122,7 @@ impl Reconciler {
             under_way: FuturesUnordered::new(),
             survey: Fuse::terminated(),
             survey_at: self.parts.clock.monotonic(),
+            recheck: AFTER_UNDECIDED,
             overtaken: false,
             surveyed_at: None,
             starts,
@@ -162,6 +166,7 @@ impl Reconciler {
                 // Other labels can mean other grants, for Pods that are there already.
                 let why = Why { pods: !self.parts.rulebook.set().is_empty(), touched: false };
                 for namespace in drawn.namespaces {
+                    self.parts.index.forget_insisting_in(&namespace);
                     work.agenda.add(namespace, why, true);
                 }
                 if drawn.all {
@@ -179,6 +184,7 @@ impl Reconciler {
                 }
             }
             Ok(()) = work.changes.changed() => {
+                self.parts.index.forget_insisting();
                 self.overrule(work).await;
                 // What is granted from now on may be what Pods wait for.
                 self.hasten(work);
@@ -214,14 +220,14 @@ impl Reconciler {
         work.survey_at = work.survey_at.min(at);
     }
 
-    fn surveyed(&self, work: &mut Work<'_>, found: Result<BTreeSet<Box<str>>, StoreError>) {
+    fn surveyed(&self, work: &mut Work<'_>, found: Result<Found, StoreError>) {
         let clock = &self.parts.clock;
         let now = clock.monotonic();
         let wait = match found {
-            Ok(namespaces) => {
+            Ok(found) => {
                 self.parts.metrics.reconciled("ok");
                 work.surveyed_at = Some(now);
-                let count = namespaces.len();
+                let count = found.in_need.len();
                 if count > 0 {
                     tracing::info!(namespaces = count, "namespaces lack a pull Secret");
                 }
@@ -229,13 +235,21 @@ impl Reconciler {
                     pods: true,
                     touched: false,
                 };
-                for namespace in namespaces {
+                for namespace in found.in_need {
                     work.agenda.add(namespace, why, false);
                 }
-                if std::mem::take(&mut work.overtaken) {
+                let usual = if std::mem::take(&mut work.overtaken) {
                     LEAST_BETWEEN_SURVEYS
                 } else {
                     BETWEEN_SURVEYS + clock.jitter(SURVEY_JITTER)
+                };
+                if found.undecided {
+                    let recheck = work.recheck.min(usual);
+                    work.recheck = recheck * 2;
+                    recheck
+                } else {
+                    work.recheck = AFTER_UNDECIDED;
+                    usual
                 }
             }
             Err(error) => {
@@ -245,49 +259,6 @@ impl Reconciler {
             }
         };
         work.survey_at = now + wait;
-    }
-
-    /// Looks through all Pods and pins, and tells of Pods that nothing can help; returns the namespaces in need.
-    async fn survey(&self) -> Result<BTreeSet<Box<str>>, StoreError> {
-        let parts = &self.parts;
-        let mut in_need: BTreeSet<Box<str>> = BTreeSet::new();
-        for namespace in parts.namespaces.pinning() {
-            in_need.insert(namespace);
-        }
-        let mut unhealable = 0;
-        let mut next: Option<String> = None;
-        loop {
-            let page = parts.pods.page(None, next.as_deref()).await?;
-            for pod in &page.pods {
-                if parts.settings.excluded_namespaces.contains(&pod.namespace) {
-                    continue;
-                }
-                let namespace = parts.namespaces.get(&pod.namespace);
-                // What nobody has heard of yet is looked into when it is.
-                let Some(policy) = parts.rulebook.ruling(&pod.namespace) else {
-                    continue;
-                };
-                let surveyor = self.surveyor(&policy);
-                if let Some(event) = surveyor.unhealable(pod, &namespace) {
-                    unhealable += 1;
-                    parts.events.tell(event);
-                }
-                let lacks = || {
-                    let needs = surveyor.needs(pod, &namespace);
-                    !self.missing(&pod.namespace, needs).is_empty()
-                };
-                if !namespace.terminating && !in_need.contains(&*pod.namespace) && lacks() {
-                    in_need.insert(pod.namespace.as_str().into());
-                }
-            }
-            next = page.next;
-            if next.is_none() {
-                break;
-            }
-            tokio::time::sleep(PAGE_INTERVAL).await;
-        }
-        parts.metrics.found_unhealable(unhealable);
-        Ok(in_need)
     }
 
     /// Gives a namespace what it needs.
@@ -364,8 +335,9 @@ impl Reconciler {
             let page = page.map_err(WriteError::from)?;
             let of_pods = page.pods.iter();
             for need in of_pods.flat_map(|pod| surveyor.needs(pod, &namespace)) {
-                if needs.len() < MOST_ENTRIES && !needs.contains(&need) {
-                    needs.push(need);
+                let is_new = !needs.iter().any(|known| **known.key() == *need.key);
+                if needs.len() < MOST_ENTRIES && is_new {
+                    needs.push(Need::from(&need));
                 }
             }
             next = page.next;
@@ -377,17 +349,14 @@ impl Reconciler {
 
     /// Those that the namespace's Secret does not hold.
     fn missing(&self, namespace: &str, mut needs: Vec<Need>) -> Vec<Need> {
-        if needs.is_empty() {
-            return needs;
-        }
-        if let Lookup::Known(known) = self.parts.index.look_up(namespace) {
-            let now = self.parts.clock.moment();
-            needs.retain(|need| !known.freshness(need.wanted(), now).is_usable());
+        if !needs.is_empty() {
+            let lacks = self.lacks(namespace);
+            needs.retain(|need| lacks(need.wanted()));
         }
         needs
     }
 
-    fn surveyor<'a>(&'a self, policy: &'a Policy) -> Surveyor<'a> {
+    pub(super) fn surveyor<'a>(&'a self, policy: &'a Policy) -> Surveyor<'a> {
         Surveyor {
             policy,
             secret: &self.parts.settings.secret,

@@ -14,6 +14,7 @@ pub mod parse;
 pub mod policies;
 mod policy_book;
 pub mod refresh;
+pub mod report;
 mod repositories;
 pub mod serve;
 mod service_accounts;
@@ -54,6 +55,7 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     Login(login::LoginArgs),
     Refresh(Box<refresh::RefreshArgs>),
+    Report(Box<report::ReportArgs>),
     Token(token::TokenArgs),
     /// Reads one JSON string per line and prints what the reference parser makes of it, as one JSON object per line.
     #[command(hide = true)]
@@ -109,6 +111,7 @@ impl Cli {
             }
             Command::Login(args) => return run(login::run(&args)),
             Command::Refresh(args) => return run(refresh::run(*args)),
+            Command::Report(args) => return run(report::run(*args)),
             Command::Token(args) => return run(token::run(&args)),
             Command::Parse => parse::run(io::stdin().lock(), io::stdout().lock())?,
         }

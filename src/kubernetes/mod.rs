@@ -2,6 +2,7 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | [`census`] | Pods and what makes Pods, page by page |
 //! | [`certificate_secret`] | the one Secret of self-managed certificates |
 //! | [`client`] | finds the cluster; one client for requests, one for watches |
 //! | [`installation`] | [`Installation`](crate::cleanup::Installation): what `cleanup` takes away |
@@ -12,11 +13,13 @@
 //! | [`live`] | [`LiveReads`](crate::rulebook::LiveReads): a namespace or a policy as it is now |
 //! | [`namespaces`] | the metadata watch of namespaces |
 //! | [`policies`] | [`PolicyStore`](crate::policy_book::PolicyStore) over the API, and the watch of EcrPolicies |
+//! | [`policy_list`] | the EcrPolicies, asked once |
 //! | [`pods`] | [`PodImages`](crate::secret::PodImages): the images that a namespace's Pods name |
 //! | [`service_accounts`] | [`ServiceAccountStore`](crate::service_account::ServiceAccountStore) over the API |
 //! | [`watch`] | list, then watch, forever: what feeds a [`Mirror`](crate::watch::Mirror) |
 //! | [`webhooks`] | the `caBundle` of our webhook configurations, and nothing else of them |
 
+pub mod census;
 pub mod certificate_secret;
 pub mod client;
 mod errors;
@@ -30,6 +33,7 @@ mod managed_fields;
 pub mod namespaces;
 pub mod pods;
 pub mod policies;
+pub mod policy_list;
 pub mod repositories;
 pub mod secrets;
 pub mod service_accounts;
@@ -37,6 +41,7 @@ pub mod watch;
 pub mod webhooks;
 mod wire;
 
+pub use census::KubeCensus;
 pub use certificate_secret::{KubeCertificateStore, watch_certificate_secret};
 pub use client::{Cluster, ConnectError, connect};
 pub use events::KubeEvents;
@@ -46,6 +51,7 @@ pub use live::KubeLive;
 pub use namespaces::watch_namespaces;
 pub use pods::KubePodImages;
 pub use policies::{KubePolicies, watch_policies};
+pub use policy_list::{ListedPolicies, list_policies};
 pub use repositories::{KubeRepositories, watch_repository_annotation};
 pub use secrets::{KubeSecretStore, watch_secrets};
 pub use service_accounts::{KubeServiceAccounts, watch_service_accounts};

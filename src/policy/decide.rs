@@ -6,12 +6,11 @@ use std::fmt::Write;
 
 use super::demand::Judged;
 use super::grants::{Granted, Grants, Limited};
-use super::judge::judge;
+use super::judge::{Judgement, judge};
 use super::message;
 use super::shown::{Shown, ShownImage};
 use super::{Action, Finding, Identity, Policy, Rule};
 use crate::image::ecr::{EcrHost, Host};
-use crate::image::reference::Reference;
 
 /// The most policies that a sentence names.
 const MOST_NAMED: usize = 5;
@@ -86,7 +85,11 @@ pub fn decide<'a>(policy: &'a Policy, image: &'a str) -> Decision<'a> {
 
 /// Decides about one image, as it stands in a Pod that runs under a ServiceAccount.
 pub fn decide_for<'a>(policy: &'a Policy, service_account: &str, image: &'a str) -> Decision<'a> {
-    let (registry, broken) = judge(policy, image);
+    let Judgement {
+        registry,
+        broken,
+        reference,
+    } = judge(policy, image);
     let (credential, ungranted) = credential(policy, image, registry);
     let mut decision = Decision {
         credential,
@@ -100,12 +103,7 @@ pub fn decide_for<'a>(policy: &'a Policy, service_account: &str, image: &'a str)
         decision.finding = broken.map(|rule| finding(policy, image, rule, policy.action, None));
         return decision;
     }
-    let judged = Judged {
-        service_account,
-        image,
-        reference: Reference::parse(image).ok(),
-        registry,
-    };
+    let judged = Judged::new(service_account, image, registry, reference);
     let mut findings = Vec::new();
     if let Some(rule) = broken {
         let stricter = demands.references(&judged, policy.action, &mut decision.exempt);

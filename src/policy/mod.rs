@@ -1,6 +1,7 @@
 //! What is allowed, and whose identity pulls it.
 
 mod pattern;
+mod prefixes;
 
 pub mod identity;
 pub mod native;

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::SecretContent;
 use super::docker_config::DockerConfig;
-use super::state::{Entry, State, StateEntry, VERSION, between};
+use super::state::{Entry, State, StateEntry, between};
 
 /// The most entries of one Secret: a Secret holds 1 MiB, and Pods can name invented accounts.
 pub const MOST_ENTRIES: usize = 64;
@@ -46,7 +46,7 @@ pub enum Merge {
 
 /// What the Secret holds now. `trusted` is false when somebody else wrote the data: none of it is kept then, because
 /// an entry whose token was tampered with would look fresh.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Current<'a> {
     /// The state annotation.
     pub state: Option<&'a str>,
@@ -54,11 +54,11 @@ pub struct Current<'a> {
     pub docker_config: Option<&'a [u8]>,
     /// Whether the data is as we wrote it.
     pub trusted: bool,
-    /// Which entries are granted still, by their keys and the fingerprints of their identities; `None` is all of them.
-    pub granted: Option<&'a (dyn Fn(&str, &str) -> bool + Sync)>,
+    /// The keys of entries that are to go.
+    pub revoked: &'a [&'a str],
 }
 
-/// Puts `new` into `current`. Entries that live and are granted, and entries that only a newer version understands, are kept;
+/// Puts `new` into `current`. Entries that live, and entries that only a newer version understands, are kept unless they are revoked;
 /// expired ones and ones without state are dropped. At the cap, entries whose registry host `in_use` does not name give way, those that
 /// expire first before the others.
 pub fn merge(
@@ -74,7 +74,7 @@ pub fn merge(
         .unwrap_or_default();
     state.entries.retain(|key, entry| {
         let kept = current.trusted && config.contains(key);
-        kept && outlives(entry, now) && is_granted(current, key, entry)
+        kept && outlives(entry, now) && !current.revoked.contains(&key.as_str())
     });
     for entry in new {
         let known = Entry::new(
@@ -116,15 +116,6 @@ fn outlives(entry: &StateEntry, now: Timestamp) -> bool {
     match entry {
         StateEntry::Known(entry) => !between(now, entry.expires_at).is_zero(),
         StateEntry::Unknown(_) => true,
-    }
-}
-
-fn is_granted(current: Current<'_>, key: &str, entry: &StateEntry) -> bool {
-    match (current.granted, entry) {
-        (Some(granted), StateEntry::Known(entry)) => {
-            entry.version > VERSION || granted(key, &entry.identity)
-        }
-        _ => true,
     }
 }
 

@@ -219,12 +219,17 @@ impl Keeper {
             identity: wanted.token.identity.fingerprint(),
             generation: 0,
         };
-        let freshness = known.freshness(entry, self.parts.clock.moment());
-        if freshness == Freshness::Fresh && stored.url.is_some() {
+        let now = self.parts.clock.moment();
+        let uid = &stored.metadata.uid;
+        // Somebody else's password or fields: put right at once, but not in a loop.
+        let is_broken = stored.url.is_none() && !self.index.has_insisted(uid);
+        let is_edited = is_broken || !known.is_trusted(now.monotonic);
+        if !is_edited && known.freshness(entry, now) == Freshness::Fresh {
             return Ok(());
         }
         let token = self.token(wanted).await?;
-        if stored.url.is_some() && known.keep(entry, token.expires_at, self.parts.clock.moment()) {
+        let now = self.parts.clock.moment();
+        if !is_edited && known.keep(entry, token.expires_at, now) {
             // There is no newer one yet.
             return Ok(());
         }
@@ -233,12 +238,18 @@ impl Keeper {
         let store = &self.parts.store;
         let updated = store.update(namespace, name, &stored.metadata, &content);
         updated.await.map_err(interrupted)?;
-        tracing::info!(
-            namespace,
-            name,
-            url = wanted.url,
-            "renewed an Argo CD repository Secret"
-        );
+        let url = &wanted.url;
+        if is_edited {
+            self.index.insisted(uid);
+            tracing::warn!(
+                namespace,
+                name,
+                url,
+                "somebody else had edited an Argo CD repository Secret; it was written anew"
+            );
+        } else {
+            tracing::info!(namespace, name, url, "renewed an Argo CD repository Secret");
+        }
         Ok(())
     }
 

@@ -10,6 +10,9 @@ use crate::clock::{Clock, Moment, add};
 use crate::pull_secret::state::{VERSION, between};
 use crate::pull_secret::{Entry, Freshness, State};
 
+/// The generation that we write: what is granted is told by the identity.
+const GENERATION: u64 = 0;
+
 /// The longest life of an ECR token (GetAuthorizationToken: 12 hours). A state that claims more is not believed.
 const LONGEST_LIFE: Duration = Duration::from_hours(12);
 
@@ -144,12 +147,14 @@ impl Known {
         self.entries.iter().map(|held| &*held.key)
     }
 
-    /// Whether it holds an entry that is not granted, by its key and the fingerprint of its identity. What a newer version
-    /// wrote is left to that.
-    pub fn holds_other_than(&self, granted: Granted<'_>) -> bool {
-        let ours = self.entries.iter().filter(|held| held.version <= VERSION);
-        let mut ours = ours.filter(|_| self.owned);
-        ours.any(|held| !granted(&held.key, &held.identity))
+    /// The keys of entries that are not granted. What a newer version or policy generation wrote is left to that.
+    pub(super) fn ungranted(&self, granted: Granted<'_>) -> impl Iterator<Item = &str> {
+        let ours = self
+            .entries
+            .iter()
+            .filter(|held| self.owned && held.version <= VERSION && held.generation == GENERATION);
+        ours.filter(move |held| !granted(&held.key, &held.identity))
+            .map(|held| &*held.key)
     }
 
     /// How each entry stands that is not retiring.

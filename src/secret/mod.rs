@@ -8,6 +8,7 @@ mod failure;
 mod index;
 mod known;
 mod metrics;
+mod needless;
 mod pods;
 mod refusals;
 mod write;
@@ -22,7 +23,10 @@ pub use index::{Lookup, SecretIndex};
 pub use known::{Known, Standing, Wanted};
 pub use metrics::Metrics;
 pub use pods::{PodImages, PodPage, PodSight};
-pub use write::{Granted, Put, SecretWriter};
+pub use write::{Put, SecretWriter};
+
+/// Whether an entry, by its `auths` key and the fingerprint of its identity, is what its namespace is granted.
+pub type Granted<'a> = &'a (dyn Fn(&str, &str) -> bool + Sync);
 
 /// The label that makes a Secret ours; one of our name without it is foreign and never written.
 pub const OWNER_LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "ecr-admission");

@@ -11,13 +11,13 @@ use tokio::sync::Semaphore;
 use super::metrics::Metrics;
 use super::refusals::Refusals;
 use super::{
-    Known, Lookup, PodImages, SecretIndex, SecretStore, StoreError, StoreErrorKind, StoredSecret,
-    Wanted, WriteError,
+    Granted, Known, Lookup, PodImages, SecretIndex, SecretStore, StoreError, StoreErrorKind,
+    StoredSecret, Wanted, WriteError,
 };
 use crate::clock::Clock;
 use crate::pull_secret::docker_config::DockerConfig;
 use crate::pull_secret::merge::Current;
-use crate::pull_secret::{Freshness, Merge, NewEntry, SecretContent, merge};
+use crate::pull_secret::{Merge, NewEntry, SecretContent, merge};
 use crate::token::Token;
 
 /// How often a write is tried again because somebody else wrote in between. Each round one of the rivals succeeds, and
@@ -39,29 +39,26 @@ pub struct Put<'a> {
     pub used_at: Timestamp,
 }
 
-/// Whether an entry, by its `auths` key and the fingerprint of its identity, is what its namespace is granted.
-pub type Granted<'a> = &'a (dyn Fn(&str, &str) -> bool + Sync);
-
 /// What is to be in a Secret after a write: these entries, and of the others those that are granted.
 #[derive(Clone, Copy)]
-struct Aim<'a> {
-    puts: &'a [Put<'a>],
-    granted: Granted<'a>,
+pub(super) struct Aim<'a> {
+    pub(super) puts: &'a [Put<'a>],
+    pub(super) granted: Granted<'a>,
 }
 
 /// Puts entries into Secrets.
 pub struct SecretWriter {
     /// The Secret's name in every namespace, for messages.
-    secret: String,
+    pub(super) secret: String,
     store: Arc<dyn SecretStore>,
     pods: Arc<dyn PodImages>,
-    index: Arc<SecretIndex>,
-    clock: Clock,
+    pub(super) index: Arc<SecretIndex>,
+    pub(super) clock: Clock,
     metrics: Metrics,
     turns: Semaphore,
     refusals: Refusals,
     /// Whether an entry is renewed that is fresh still.
-    eager: bool,
+    pub(super) eager: bool,
 }
 
 /// What one round of reading and writing came to.
@@ -205,7 +202,7 @@ impl SecretWriter {
     }
 
     async fn create(&self, namespace: &str, aim: Aim<'_>) -> Result<Round, WriteError> {
-        let content = self.merged(namespace, Current::default(), aim).await?;
+        let content = self.merged(namespace, Current::default(), aim.puts).await?;
         match self.store.create(namespace, &content).await {
             Ok(stored) => {
                 self.metrics.wrote("created");
@@ -233,9 +230,8 @@ impl SecretWriter {
         let docker_config = stored.docker_config.as_ref();
         let docker_config = docker_config.map(ExposeSecret::expose_secret);
         let config = docker_config.map(DockerConfig::parse).unwrap_or_default();
-        let is_there = |put: &Put<'_>| {
-            config.contains(put.wanted.key) && self.is_satisfied(&known, *put, aim.granted)
-        };
+        let is_there =
+            |put: &Put<'_>| config.contains(put.wanted.key) && self.is_satisfied(&known, *put);
         let pending: Vec<Put<'_>> = aim
             .puts
             .iter()
@@ -243,7 +239,8 @@ impl SecretWriter {
             .copied()
             .collect();
         let trusted = known.is_trusted(self.clock.monotonic());
-        if pending.is_empty() && trusted && !known.holds_other_than(aim.granted) {
+        let revoked: Vec<&str> = self.revoked(&known, aim.granted).collect();
+        if pending.is_empty() && trusted && revoked.is_empty() {
             self.metrics.wrote("unchanged");
             return Ok(Round::Done { written: false });
         }
@@ -251,15 +248,15 @@ impl SecretWriter {
             state: metadata.state.as_deref(),
             docker_config,
             trusted,
-            granted: Some(aim.granted),
+            revoked: &revoked,
         };
         // Untrusted data is dropped by the merge, so everything asked for is put anew.
         let puts = if trusted { &pending } else { aim.puts };
-        let content = self.merged(namespace, current, Aim { puts, ..aim }).await?;
+        let content = self.merged(namespace, current, puts).await?;
         match self.store.update(namespace, metadata, &content).await {
             Ok(stored) => {
                 self.metrics.wrote("updated");
-                self.remember_insisting(&known, trusted, puts);
+                self.remember_insisting(&known, trusted, puts, &revoked);
                 self.index.saw(namespace, &stored.metadata);
                 Ok(Round::Done { written: true })
             }
@@ -281,45 +278,11 @@ impl SecretWriter {
         }
     }
 
-    /// Whether the index alone shows that nothing is to be written: so a token that cannot be renewed for hours, or a
-    /// clock that is wrong, costs no call per admission.
-    fn is_done(&self, known: &Known, Aim { puts, granted }: Aim<'_>) -> bool {
-        let mut puts = puts.iter();
-        known.is_owned()
-            && known.is_trusted(self.clock.monotonic())
-            && !known.holds_other_than(granted)
-            && puts.all(|put| self.is_satisfied(known, *put, granted))
-    }
-
-    /// Whether an entry needs no write: it is fresh, better left alone, or was insisted on just now.
-    fn is_satisfied(&self, known: &Known, put: Put<'_>, granted: Granted<'_>) -> bool {
-        let now = self.clock.moment();
-        (!self.eager && known.freshness(put.wanted, now) == Freshness::Fresh)
-            || known.keep(put.wanted, put.token.expires_at, now)
-            || (known.differs_by_identity(put.wanted, now)
-                && !known.holds_other_than(granted)
-                && self.index.has_insisted(&contested(known, put.wanted)))
-    }
-
-    fn remember_insisting(&self, known: &Known, trusted: bool, puts: &[Put<'_>]) {
-        if !trusted {
-            let uid = known.uid();
-            tracing::warn!(secret = %self.secret, uid, "somebody else had edited the Secret's data; it was written anew");
-            self.index.insisted(uid);
-        }
-        let now = self.clock.moment();
-        for put in puts {
-            if known.differs_by_identity(put.wanted, now) {
-                self.index.insisted(&contested(known, put.wanted));
-            }
-        }
-    }
-
     async fn merged(
         &self,
         namespace: &str,
         current: Current<'_>,
-        Aim { puts, .. }: Aim<'_>,
+        puts: &[Put<'_>],
     ) -> Result<SecretContent, WriteError> {
         let entries: Vec<NewEntry<'_>> = puts.iter().map(Put::entry).collect();
         let now = self.clock.now();
@@ -380,11 +343,6 @@ impl<'a> Put<'a> {
             used_at: self.used_at,
         }
     }
-}
-
-/// What two replicas with different identities for one entry would fight over.
-fn contested(known: &Known, wanted: Wanted<'_>) -> String {
-    format!("{}/{}", known.uid(), wanted.key)
 }
 
 /// The registry host of an image string.

@@ -37,6 +37,7 @@ mod proxy;
 mod reconciliation;
 mod registration;
 mod replicas;
+mod report;
 mod repositories;
 mod rewriters;
 mod secret;

@@ -53,6 +53,7 @@ fn says(api: &ApiServer, name: &str, kind: &str) -> String {
 #[tokio::test]
 async fn it_is_unready_without_a_definition_says_what_to_do_and_becomes_ready_with_it() {
     let (api, ecr) = doubles().await;
+    api.never_define_policies();
     let serve = Process::start(&api, &ecr, &["--policy-source", "Cluster"]).await;
     let told = "policy-index: not ready: waiting for the first list: the API server does not know EcrPolicies: install their \
         CustomResourceDefinition";

@@ -38,8 +38,8 @@ pub(crate) struct Reply {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// A token with this password that lives this long. `REGION` in it stands for the call's region, `EXPIRY` for the
-    /// second (Unix) in which it ends.
+    /// A token with this password that lives this long. `REGION` in it stands for the call's region, `KEY` for the access
+    /// key that signed it (of a session: [`role_key`]), `EXPIRY` for the second (Unix) in which it ends.
     Token(String, SignedDuration),
     /// What moto answers, always: a token that expired in 2015.
     Moto,
@@ -235,6 +235,7 @@ async fn respond(request: Request<Incoming>, state: Arc<State>) -> io::Result<An
             let expires_at = (now + life).as_second();
             let password = password
                 .replace("REGION", &call.region)
+                .replace("KEY", &call.access_key)
                 .replace("EXPIRY", &expires_at.to_string());
             (200, token(&password, expires_at))
         }

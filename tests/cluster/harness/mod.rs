@@ -8,6 +8,7 @@ pub(crate) mod install;
 pub(crate) mod namespace;
 pub(crate) mod webhook;
 pub(crate) mod wire;
+pub(crate) mod workloads;
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -69,6 +69,12 @@ impl ApiServer {
         let definition = json!({"metadata": {"name": "ecrpolicies.ecr-admission.dev"}});
         let resource = Resource::CustomResourceDefinitions;
         self.create(resource, "", definition, "kubectl");
+        self.shared.objects().no_policies = false;
+    }
+
+    /// As if there had never been one.
+    pub(crate) fn never_define_policies(&self) {
+        self.shared.objects().no_policies = true;
     }
 
     /// Deletes it, and as on a real server all policies first; who watches must be cut off by the test.
@@ -88,6 +94,7 @@ impl ApiServer {
             self.remove(Resource::EcrPolicies, "", &policy);
         }
         self.remove(resource, "", name);
+        self.never_define_policies();
     }
 
     /// Makes a policy, or changes the spec of one.
@@ -99,6 +106,11 @@ impl ApiServer {
         }
         let policy = json!({"metadata": {"name": name}, "spec": spec});
         self.create(Resource::EcrPolicies, "", policy, "kubectl");
+    }
+
+    /// A workload, or a policy (which is in no namespace).
+    pub(crate) fn add(&self, resource: Resource, namespace: &str, object: Value) {
+        self.create(resource, namespace, object, "kubectl-create");
     }
 
     /// The Events in a namespace.

@@ -14,6 +14,7 @@ mod checks;
 mod contents;
 mod fields;
 mod objects;
+mod pages;
 mod serve;
 mod status;
 mod watcher;

@@ -19,12 +19,19 @@ pub(crate) enum Resource {
     ServiceAccounts,
     MutatingWebhookConfigurations,
     ValidatingWebhookConfigurations,
+    ReplicationControllers,
+    Deployments,
+    StatefulSets,
+    DaemonSets,
+    ReplicaSets,
+    Jobs,
+    CronJobs,
     EcrPolicies,
     CustomResourceDefinitions,
 }
 
 impl Resource {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 16] = [
         Self::Secrets,
         Self::Namespaces,
         Self::Pods,
@@ -32,6 +39,13 @@ impl Resource {
         Self::ServiceAccounts,
         Self::MutatingWebhookConfigurations,
         Self::ValidatingWebhookConfigurations,
+        Self::ReplicationControllers,
+        Self::Deployments,
+        Self::StatefulSets,
+        Self::DaemonSets,
+        Self::ReplicaSets,
+        Self::Jobs,
+        Self::CronJobs,
         Self::EcrPolicies,
         Self::CustomResourceDefinitions,
     ];
@@ -51,26 +65,45 @@ impl Resource {
             Self::ServiceAccounts => "serviceaccounts",
             Self::MutatingWebhookConfigurations => "mutatingwebhookconfigurations",
             Self::ValidatingWebhookConfigurations => "validatingwebhookconfigurations",
+            Self::ReplicationControllers => "replicationcontrollers",
+            Self::Deployments => "deployments",
+            Self::StatefulSets => "statefulsets",
+            Self::DaemonSets => "daemonsets",
+            Self::ReplicaSets => "replicasets",
+            Self::Jobs => "jobs",
+            Self::CronJobs => "cronjobs",
             Self::EcrPolicies => "ecrpolicies",
             Self::CustomResourceDefinitions => "customresourcedefinitions",
         }
     }
 
     pub(crate) fn is_namespaced(self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Self::Secrets | Self::Pods | Self::Events | Self::ServiceAccounts
+            Self::Namespaces
+                | Self::MutatingWebhookConfigurations
+                | Self::ValidatingWebhookConfigurations
+                | Self::EcrPolicies
+                | Self::CustomResourceDefinitions
         )
     }
 
     pub(crate) fn api_version(self) -> &'static str {
         match self {
-            Self::Secrets | Self::Namespaces | Self::Pods | Self::ServiceAccounts => "v1",
+            Self::Secrets
+            | Self::Namespaces
+            | Self::Pods
+            | Self::ServiceAccounts
+            | Self::ReplicationControllers => "v1",
+            Self::Deployments | Self::StatefulSets | Self::DaemonSets | Self::ReplicaSets => {
+                "apps/v1"
+            }
+            Self::Jobs | Self::CronJobs => "batch/v1",
+            Self::EcrPolicies => "ecr-admission.dev/v1alpha1",
             Self::Events => "events.k8s.io/v1",
             Self::MutatingWebhookConfigurations | Self::ValidatingWebhookConfigurations => {
                 "admissionregistration.k8s.io/v1"
             }
-            Self::EcrPolicies => "ecr-admission.dev/v1alpha1",
             Self::CustomResourceDefinitions => "apiextensions.k8s.io/v1",
         }
     }
@@ -84,6 +117,13 @@ impl Resource {
             Self::ServiceAccounts => "ServiceAccount",
             Self::MutatingWebhookConfigurations => "MutatingWebhookConfiguration",
             Self::ValidatingWebhookConfigurations => "ValidatingWebhookConfiguration",
+            Self::ReplicationControllers => "ReplicationController",
+            Self::Deployments => "Deployment",
+            Self::StatefulSets => "StatefulSet",
+            Self::DaemonSets => "DaemonSet",
+            Self::ReplicaSets => "ReplicaSet",
+            Self::Jobs => "Job",
+            Self::CronJobs => "CronJob",
             Self::EcrPolicies => "EcrPolicy",
             Self::CustomResourceDefinitions => "CustomResourceDefinition",
         }
@@ -125,6 +165,8 @@ pub(crate) struct Objects {
     pub(crate) history: VecDeque<Event>,
     /// A watch from before this version has missed events.
     pub(crate) compacted: u64,
+    /// Whether nobody knows what an EcrPolicy is.
+    pub(crate) no_policies: bool,
 }
 
 impl Objects {
@@ -135,6 +177,7 @@ impl Objects {
             stored: BTreeMap::new(),
             history: VecDeque::new(),
             compacted: 0,
+            no_policies: false,
         }
     }
 
@@ -148,13 +191,6 @@ impl Objects {
             .get(key)
             .map(Object::render)
             .ok_or_else(|| Status::not_found(key.0.plural(), &key.2))
-    }
-
-    /// Whether there is a definition of EcrPolicy.
-    pub(crate) fn knows_policies(&self) -> bool {
-        let name = "ecrpolicies.ecr-admission.dev";
-        let definition = key(Resource::CustomResourceDefinitions, "", name);
-        self.stored.contains_key(&definition)
     }
 
     /// All objects of a resource in the order of their keys, from one namespace or all.

@@ -9,6 +9,7 @@ use hyper::{Request, Response, header};
 use serde_json::{Value, json};
 
 use super::objects::{Key, Resource, key};
+use super::pages::position;
 use super::status::Status;
 use super::watcher::watch;
 use super::{Fault, Received, Shared, Verb};
@@ -28,10 +29,9 @@ impl Call {
     fn parse(request: &Request<Incoming>) -> Option<Self> {
         let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
         let (resource, namespace, name) = match path.as_slice() {
-            ["api", "v1", resource] | ["apis", "admissionregistration.k8s.io", "v1", resource] => {
+            ["api", "v1", resource] | ["apis", _, "v1" | "v1alpha1", resource] => {
                 (*resource, None, None)
             }
-            ["apis", "ecr-admission.dev", "v1alpha1", resource] => (*resource, None, None),
             [
                 "apis",
                 "admissionregistration.k8s.io" | "apiextensions.k8s.io",
@@ -51,7 +51,7 @@ impl Call {
             ["api", "v1", "namespaces", namespace, resource]
             | [
                 "apis",
-                "events.k8s.io",
+                "events.k8s.io" | "apps" | "batch",
                 "v1",
                 "namespaces",
                 namespace,
@@ -151,12 +151,12 @@ impl Call {
     /// What an account may do whose Role pins names: list and watch only what it may also get.
     fn authorize(&self) -> Result<(), Status> {
         let selector = self.query("fieldSelector");
-        let pinned = !matches!(
+        let pinned = matches!(
             self.resource,
-            Resource::Namespaces
-                | Resource::Pods
-                | Resource::ServiceAccounts
-                | Resource::EcrPolicies
+            Resource::Secrets
+                | Resource::Events
+                | Resource::MutatingWebhookConfigurations
+                | Resource::ValidatingWebhookConfigurations
         );
         if pinned
             && matches!(self.verb, Verb::List | Verb::Watch)
@@ -229,7 +229,7 @@ fn success(body: &Value) -> Response<Body> {
 
 fn answer(shared: &Arc<Shared>, call: Call, body: &Bytes) -> Result<Response<Body>, Status> {
     call.authorize()?;
-    if call.resource == Resource::EcrPolicies && !shared.objects().knows_policies() {
+    if call.resource == Resource::EcrPolicies && shared.objects().no_policies {
         return Err(Status::unknown_resource());
     }
     let parse = || {
@@ -289,12 +289,7 @@ fn list(shared: &Shared, call: &Call) -> Result<Value, Status> {
         );
         return Err(Status::new(504, "Timeout", &message));
     }
-    let token = call.query("continue");
-    if !token.is_empty() && shared.tokens_expired() {
-        let message =
-            "The provided continue parameter is too old to display a consistent list result.";
-        return Err(Status::new(410, "Expired", message));
-    }
+    let token = position(shared, call.query("continue"))?;
     // From the watch cache (a resourceVersion is given) there are no pages.
     let limit = match call.query("resourceVersion") {
         "" => call.query("limit").parse().unwrap_or(usize::MAX),

@@ -1,0 +1,4 @@
+//! `ecr-admission report`: what today's Pods would come to.
+
+mod command;
+mod survey;
