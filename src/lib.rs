@@ -14,7 +14,7 @@
 //! | layer | modules | may do |
 //! |---|---|---|
 //! | 0 domain | [`image`] [`policy`] [`review`] [`manifest`] [`pull_secret`] | compute: no I/O, no clock, no globals |
-//! | 1 core | [`clock`] [`watch`] [`attention`] [`health`] [`namespace`] [`token`] [`secret`] [`rulebook`] [`event`] [`inventory`] [`service_account`] [`repository`] [`cleanup`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
+//! | 1 core | [`clock`] [`watch`] [`attention`] [`health`] [`namespace`] [`token`] [`secret`] [`rulebook`] [`event`] [`policy_book`] [`inventory`] [`service_account`] [`repository`] [`cleanup`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
 //! | 2a adapters | [`aws`] [`kubernetes`] [`files`] [`registry_clients`] | implement the traits of layer 1, one outside system each |
 //! | 2b service | [`admit`] [`refresh`] [`report`] [`server`] | compose 0 and 1, never 2a |
 //! | 3 composition | [`config`] [`commands`] | wire everything; no logic of its own |
@@ -36,6 +36,7 @@ pub mod kubernetes;
 pub mod manifest;
 pub mod namespace;
 pub mod policy;
+pub mod policy_book;
 pub mod pull_secret;
 pub mod refresh;
 pub mod registry_clients;

@@ -3,6 +3,7 @@
 mod pins;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use serde::Deserialize;
@@ -112,6 +113,7 @@ pub struct NamespaceIndex {
     kept: RwLock<Kept>,
     with_labels: bool,
     attention: Attention,
+    revision: AtomicU64,
 }
 
 type Kept = HashMap<Box<str>, Arc<Namespace>>;
@@ -134,6 +136,20 @@ impl NamespaceIndex {
     /// is an ordinary one.
     pub fn known(&self, name: &str) -> Option<Arc<Namespace>> {
         self.read(|kept| kept.get(name).map(Arc::clone))
+    }
+
+    /// Shows every namespace that is kept, with its labels.
+    pub fn each(&self, look: &mut dyn FnMut(&str, &Labels)) {
+        self.read(|kept| {
+            for (name, namespace) in kept {
+                look(name, &namespace.labels);
+            }
+        });
+    }
+
+    /// Counts up when a namespace comes or goes, or gets other labels, where they are kept.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
     }
 
     /// How many are kept.
@@ -175,8 +191,12 @@ impl Mirror<Namespace> for NamespaceIndex {
             object.labels = Arc::default();
         }
         let draws = self.change(|kept| {
-            let before = kept.get(key).unwrap_or(&ORDINARY);
+            let known = kept.get(key);
+            let before = known.unwrap_or(&ORDINARY);
             let relabelled = object.labels != before.labels;
+            if relabelled || known.is_none() {
+                self.revision.fetch_add(1, Ordering::AcqRel);
+            }
             let repinned = !object.pins.is_empty() && object.pins != before.pins;
             if !relabelled {
                 // What was compiled for these very labels stays good.
@@ -196,10 +216,12 @@ impl Mirror<Namespace> for NamespaceIndex {
 
     fn delete(&self, key: &str, _resource_version: &str) {
         self.change(|kept| kept.remove(key));
+        self.revision.fetch_add(1, Ordering::AcqRel);
     }
 
     fn listed(&self, keys: &HashSet<String>, _resource_version: &str) {
         self.change(|kept| kept.retain(|name, _| keys.contains(&**name)));
+        self.revision.fetch_add(1, Ordering::AcqRel);
         self.attention.listed();
     }
 
@@ -267,12 +289,19 @@ mod tests {
         index.apply("a", labelled("a"));
         assert_eq!(index.attention().take().namespaces.len(), 1);
         let first = index.get("a");
+        let revision = index.revision();
         index.apply("a", labelled("a"));
+        assert_eq!(index.revision(), revision);
         assert!(Arc::ptr_eq(&first.labels, &index.get("a").labels));
         assert!(index.attention().take().namespaces.is_empty());
         index.apply("a", labelled("b"));
         assert_eq!(index.attention().take().namespaces.len(), 1);
         assert_eq!(index.get("a").labels["team"], "b");
+        assert!(index.revision() > revision);
+        let mut seen = Vec::new();
+        index.each(&mut |name, labels| seen.push((name.to_owned(), labels.len())));
+        seen.sort();
+        assert_eq!(seen, [("a".to_owned(), 1), ("ordinary".to_owned(), 0)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod login;
 mod mint;
 pub mod parse;
 pub mod policies;
+mod policy_book;
 pub mod refresh;
 pub mod report;
 mod repositories;

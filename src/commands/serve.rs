@@ -11,9 +11,10 @@ use clap::Args;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use super::assembly::{Assembly, METRICS_PREFIX, Outside, Rules, assemble};
+use super::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
 use super::certificates::Certificates;
 use super::logging;
+use super::policy_book::{Policies, known, rules};
 use super::repositories::Repositories;
 use super::service_accounts::ServiceAccounts;
 use crate::admit::{self, Admission};
@@ -116,6 +117,7 @@ struct Server {
     source: Arc<EcrTokenSource>,
     assembly: Assembly,
     certificates: Certificates,
+    policies: Policies,
     service_accounts: Option<ServiceAccounts>,
     repositories: Option<Repositories>,
     webhooks: TcpListener,
@@ -148,9 +150,12 @@ impl Server {
             events: Arc::new(events),
             tokens: Arc::clone(&source) as Arc<_>,
         };
-        let rules = Rules::everywhere(config.policy.clone());
         let settings = admit_settings(&config, &cluster);
+        let rules = rules(&config, &cluster);
         let assembly = assemble(settings, rules, &clock, outside, ours);
+        let ourselves = (&clock, &*instance);
+        let policies =
+            Policies::build(&config, &cluster, &assembly, ourselves, &health, ours).await?;
         let service_accounts =
             ServiceAccounts::build(&config, &cluster, &assembly, &clock, &health, ours);
         let repositories = Repositories::build(&config, &cluster, &assembly, &clock, &health);
@@ -164,6 +169,7 @@ impl Server {
             source,
             assembly,
             certificates,
+            policies,
             service_accounts,
             repositories,
             webhooks,
@@ -180,11 +186,13 @@ impl Server {
         let (listen, admin) = (self.webhooks.local_addr()?, self.admin.local_addr()?);
         let tls = self.certificates.server_config(&self.clock)?;
         self.certificates.spawn(&mut supervisor, &self.health);
+        let book = self.policies.book();
+        self.policies.spawn(&mut supervisor, &self.health);
         if let Some(service_accounts) = self.service_accounts {
             service_accounts.spawn(&mut supervisor, &self.health);
         }
         if let Some(repositories) = self.repositories {
-            repositories.spawn(&mut supervisor, &self.health);
+            repositories.spawn(&mut supervisor, &self.health, book);
         }
         let mut options = Options::new(
             "webhook",
@@ -275,15 +283,21 @@ impl Server {
                 (Arc::clone(&admission), tokens.clone(), healing.clone());
             async move { observe(&admission, &tokens, &healing).await }
         });
-        let admission = Arc::clone(&self.assembly.admission);
+        let (admission, book) = (Arc::clone(&self.assembly.admission), self.policies.book());
         supervisor.spawn("refresh", move || {
-            let admission = Arc::clone(&admission);
-            async move { admission.keep_fresh().await }
+            let (admission, book) = (Arc::clone(&admission), book.clone());
+            async move {
+                known(book).await;
+                admission.keep_fresh().await;
+            }
         });
-        let admission = Arc::clone(&self.assembly.admission);
+        let (admission, book) = (Arc::clone(&self.assembly.admission), self.policies.book());
         supervisor.spawn("reconcile", move || {
-            let admission = Arc::clone(&admission);
-            async move { admission.reconcile().await }
+            let (admission, book) = (Arc::clone(&admission), book.clone());
+            async move {
+                known(book).await;
+                admission.reconcile().await;
+            }
         });
         let events = Arc::clone(&self.assembly.events);
         supervisor.spawn("events", move || {

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod environment;
+mod policies;
 mod service_accounts;
 mod settings;
 
@@ -14,9 +15,10 @@ use jiff::SignedDuration;
 
 pub use certificate::{CertificateConfig, DEFAULT_WEBHOOK_CONFIGURATION, SelfManaged};
 pub use environment::check_environment;
+pub use policies::PolicyConfig;
 pub use service_accounts::ServiceAccountConfig;
 pub use settings::{
-    LogFormat, PolicySettings, SelfManagedSettings, ServeSettings, ServiceAccountMode,
+    LogFormat, PolicySettings, PolicySource, SelfManagedSettings, ServeSettings, ServiceAccountMode,
 };
 
 use crate::image::ecr::is_account;
@@ -64,7 +66,9 @@ pub struct Config {
     pub service_accounts: Option<ServiceAccountConfig>,
     /// Namespaces that may ask for repository Secrets, in order.
     pub argocd_namespaces: Vec<String>,
-    /// What is allowed.
+    /// Where policies come from.
+    pub policies: PolicyConfig,
+    /// What is allowed, whatever policies add.
     pub policy: Policy,
 }
 
@@ -76,6 +80,7 @@ impl Config {
     pub fn new(mut settings: ServeSettings) -> Result<Self, ConfigError> {
         let certificate = CertificateConfig::new(&mut settings)?;
         let service_accounts = ServiceAccountConfig::new(&mut settings)?;
+        let policies = PolicyConfig::new(&mut settings)?;
         let secret_name = secret_name(settings.secret_name)?;
         let mut excluded = excluded_namespaces(settings.excluded_namespaces);
         excluded.extend(settings.namespace.clone());
@@ -102,6 +107,7 @@ impl Config {
             namespace_mode: settings.namespace_mode.unwrap_or_default(),
             service_accounts,
             argocd_namespaces: argocd_namespaces(settings.argocd_namespaces)?,
+            policies,
             policy: Policy {
                 cluster_name: cluster_name(settings.cluster_name)?,
                 ..policy(settings.policy)?
@@ -181,6 +187,7 @@ pub fn policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
         native_registries: settings.native_registries.unwrap_or_default(),
         allowed_accounts,
         allowed_regions: settings::set(settings.allowed_regions),
+        default_grant: settings.default_grant,
         ..Policy::default()
     })
 }

@@ -8,11 +8,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::policy::spec::EcrPolicySpec;
 use crate::policy::{Compiled, compile};
+use crate::policy_book::PolicySource;
 
 /// The largest file that is read: policies of a thousand tenants have about 1 MiB.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -73,6 +75,30 @@ pub fn read_policies(paths: &[PathBuf]) -> Result<Vec<Compiled>, PolicyFilesErro
         Ok(policies.map(|(policy, _)| policy).collect())
     } else {
         Err(PolicyFilesError(found.faults))
+    }
+}
+
+/// Policies in files and directories, to be read again and again.
+#[derive(Clone, Debug)]
+pub struct PolicyFiles(Vec<PathBuf>);
+
+impl PolicyFiles {
+    /// Those that [`read_policies`] reads.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self(paths)
+    }
+}
+
+impl PolicySource for PolicyFiles {
+    fn read(&self) -> BoxFuture<'_, Result<Vec<Compiled>, String>> {
+        let paths = self.0.clone();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || read_policies(&paths)).await;
+            match read {
+                Ok(read) => read.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`events`] | [`EventSink`](crate::event::EventSink): Events about objects that somebody must act on |
 //! | [`live`] | [`LiveReads`](crate::rulebook::LiveReads): a namespace or a policy as it is now |
 //! | [`namespaces`] | the metadata watch of namespaces |
+//! | [`policies`] | [`PolicyStore`](crate::policy_book::PolicyStore) over the API, and the watch of EcrPolicies |
 //! | [`policy_list`] | the EcrPolicies, asked once |
 //! | [`pods`] | [`PodImages`](crate::secret::PodImages): the images that a namespace's Pods name |
 //! | [`service_accounts`] | [`ServiceAccountStore`](crate::service_account::ServiceAccountStore) over the API |
@@ -31,6 +32,7 @@ pub mod live;
 mod managed_fields;
 pub mod namespaces;
 pub mod pods;
+pub mod policies;
 pub mod policy_list;
 pub mod repositories;
 pub mod secrets;
@@ -48,6 +50,7 @@ pub use inventory::KubeInventory;
 pub use live::KubeLive;
 pub use namespaces::watch_namespaces;
 pub use pods::KubePodImages;
+pub use policies::{KubePolicies, watch_policies};
 pub use policy_list::{ListedPolicies, list_policies};
 pub use repositories::{KubeRepositories, watch_repository_annotation};
 pub use secrets::{KubeSecretStore, watch_secrets};

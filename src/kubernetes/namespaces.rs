@@ -27,6 +27,7 @@ pub fn watch_namespaces(
         path: "/api/v1/namespaces".into(),
         field_selector: None,
         whole: false,
+        where_unknown: None,
         key: |metadata| metadata.name.as_str().into(),
         project: |object| project(&object.metadata),
     };

@@ -214,6 +214,7 @@ pub fn watch_repository_annotation(
         path: "/api/v1/namespaces".into(),
         field_selector: Some(format!("metadata.name={namespace}")),
         whole: false,
+        where_unknown: None,
         key: |metadata| metadata.name.as_str().into(),
         project: |object| {
             let value = object.metadata.annotation(ANNOTATION);

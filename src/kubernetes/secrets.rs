@@ -249,6 +249,7 @@ pub fn watch_secrets(
         // RBAC allows a list and a watch of a resourceName only with exactly this selector.
         field_selector: Some(format!("metadata.name={name}")),
         whole: false,
+        where_unknown: None,
         key: |metadata| metadata.namespace.as_str().into(),
         project: |object| project(object.metadata, TokenField::DockerConfig),
     };

@@ -49,9 +49,23 @@ impl Unreadable {
         }
     }
 
-    /// Without a selector, nobody knows whom it was about: no namespace in particular, but as long as it is there no
-    /// namespace is granted anything by default.
-    fn selects(&self, namespace: &str, labels: &Labels) -> bool {
+    /// The policy's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same; where nothing tells whom it is about, what was known of it `before` still does.
+    #[must_use]
+    pub fn or(self, before: &Self) -> Self {
+        Self {
+            selector: self.selector.or_else(|| before.selector.clone()),
+            ..self
+        }
+    }
+
+    /// Whether it is known to select a namespace. Without a selector, nobody knows whom it was about: no namespace in
+    /// particular, but as long as it is there no namespace is granted anything by default.
+    pub fn selects(&self, namespace: &str, labels: &Labels) -> bool {
         let selector = self.selector.as_ref();
         selector.is_some_and(|selector| selector.matches(namespace, labels))
     }
@@ -93,6 +107,11 @@ impl PolicySet {
     /// The policies that can be read, in the order of their names.
     pub fn policies(&self) -> &[Compiled] {
         &self.policies
+    }
+
+    /// The policies that cannot be read.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
     }
 
     /// Whether some namespace may refuse a Pod: then one of an unknown namespace that cannot be read is refused.

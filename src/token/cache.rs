@@ -14,6 +14,7 @@ use super::metrics::Metrics;
 use super::pace::Pace;
 use super::{MintError, MintErrorKind, Token, TokenKey, TokenSource};
 use crate::clock::Clock;
+use crate::policy::Identity;
 use crate::pull_secret::Freshness;
 use crate::pull_secret::state::between;
 
@@ -75,6 +76,7 @@ struct Held {
 struct Failure {
     error: MintError,
     streak: u32,
+    at: Instant,
     remembered_until: Instant,
     retry_at: Instant,
 }
@@ -159,6 +161,26 @@ impl TokenCache {
         troubles.min()
     }
 
+    /// What is known of whether an identity can make tokens, by the last attempt that tells: when that was, and why it
+    /// cannot, if it cannot. Trouble on the way to AWS, or of AWS, tells nothing.
+    pub fn last_word(&self, identity: &Identity) -> Option<(Instant, Result<(), MintError>)> {
+        let slots = self.slots();
+        let of_identity = slots.iter().filter(|(key, _)| key.identity == *identity);
+        let words = of_identity.flat_map(|(_, slot)| {
+            let made = slot.held.as_ref().map(|held| (held.at_monotonic, Ok(())));
+            let failed = slot.failure.as_ref().filter(|failure| {
+                use MintErrorKind::{Denied, ExpiredCredentials, NoCredentials};
+                matches!(
+                    failure.error.kind,
+                    Denied | ExpiredCredentials | NoCredentials
+                )
+            });
+            let failed = failed.map(|failure| (failure.at, Err(failure.error.clone())));
+            made.into_iter().chain(failed)
+        });
+        words.max_by_key(|(at, _)| *at)
+    }
+
     /// Starts the mint as a task of its own, so that an admission that gives up does not take it along.
     fn start(&self, key: TokenKey, proven: bool) -> Flight {
         let cache = self.clone();
@@ -228,6 +250,7 @@ impl TokenCache {
         slot.failure = Some(Failure {
             error,
             streak,
+            at: now,
             remembered_until: now + FAILURE_REMEMBERED,
             retry_at: now + wait + self.0.clock.jitter(wait / 2),
         });

@@ -31,6 +31,7 @@ mod pins;
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod pki;
 mod policies;
+mod policies_in_force;
 #[path = "../blackbox/support/proxy.rs"]
 mod proxy;
 mod reconciliation;

@@ -19,6 +19,7 @@ use crate::config::{self, LogFormat, PolicySettings};
 use crate::kubernetes::{
     self, Cluster, KubeInventory, KubePodImages, KubeSecretStore, KubeServiceAccounts,
 };
+use crate::policy::{Labels, Policy, PolicySet};
 use crate::refresh::{Parts, Refresh, Scope, Verdict, Wish};
 use crate::secret::{self, SecretIndex, SecretWriter};
 use crate::token::{self, TokenCache};
@@ -196,9 +197,14 @@ fn wish(args: RefreshArgs, cluster: &Cluster) -> anyhow::Result<(String, Wish)> 
         secret: secret.clone(),
         dry_run: args.dry_run,
         excluded: config::excluded_namespaces(excluded),
-        policy: config::policy(args.policy.or(file.policy))?,
+        policy: without_policies(config::policy(args.policy.or(file.policy))?),
     };
     Ok((secret, wish))
+}
+
+/// What holds in every namespace where there is no EcrPolicy.
+fn without_policies(base: Policy) -> Policy {
+    PolicySet::new(base, Vec::new(), Vec::new()).in_namespace("", &Labels::new())
 }
 
 fn parts(cluster: &Cluster, secret: &str, source: EcrTokenSource, clock: &Clock) -> Parts {

@@ -16,7 +16,7 @@ use crate::config::{self, LogFormat, PolicySettings};
 use crate::files::read_policies;
 use crate::kubernetes::{self, Cluster, KubeCensus, KubeInventory, ListedPolicies, list_policies};
 use crate::namespace::NamespaceMode;
-use crate::policy::{DefaultGrant, Policy, PolicySet};
+use crate::policy::{Policy, PolicySet};
 use crate::report::{Options, Report, Scope, Survey};
 
 /// Tells what today's Pods and workloads would come to under a policy, so that `Enforce` is no surprise.
@@ -85,11 +85,6 @@ pub struct ReportArgs {
         help_heading = "Policy"
     )]
     before: Vec<PathBuf>,
-
-    /// What namespaces would be granted that no policy with grants selects: Controller (every registry, with the identity
-    /// of ecr-admission) or None [default: Controller, and None as soon as a policy names a role]
-    #[arg(long, value_name = "CHOICE", help_heading = "Policy")]
-    default_grant: Option<DefaultGrant>,
 
     /// How the report is written.
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
@@ -184,8 +179,7 @@ pub async fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn judges(args: &ReportArgs, mut base: Policy, cluster: &Cluster) -> anyhow::Result<Judges> {
-    base.default_grant = args.default_grant.or(base.default_grant);
+async fn judges(args: &ReportArgs, base: Policy, cluster: &Cluster) -> anyhow::Result<Judges> {
     let listed = if args.no_policies {
         ListedPolicies::default()
     } else if args.policies.is_empty() {

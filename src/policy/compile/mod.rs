@@ -10,8 +10,8 @@ mod validation;
 
 use std::fmt;
 
-use super::OnFailure;
 use super::spec::{EcrPolicySpec, MOST_EXEMPTIONS, MOST_GRANTS};
+use super::{OnFailure, RoleIdentity};
 pub(super) use grants::{Grant, Source};
 pub use selector::Labels;
 pub(super) use selector::Selector;
@@ -81,9 +81,21 @@ impl Compiled {
         self.rules.judge_all_images()
     }
 
+    /// The roles that it grants, each as often as grants name it.
+    pub fn roles(&self) -> impl Iterator<Item = &RoleIdentity> {
+        self.grants.iter().filter_map(|grant| match &grant.source {
+            Source::Role(role) => Some(role),
+            _ => None,
+        })
+    }
+
+    /// Whether it limits what the namespaces may pull that it selects.
+    pub fn grants_anything(&self) -> bool {
+        !self.grants.is_empty()
+    }
+
     pub(super) fn names_a_role(&self) -> bool {
-        let mut grants = self.grants.iter();
-        grants.any(|grant| matches!(grant.source, Source::Role(_)))
+        self.roles().next().is_some()
     }
 }
 

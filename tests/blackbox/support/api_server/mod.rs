@@ -17,6 +17,7 @@ mod objects;
 mod pages;
 mod serve;
 mod status;
+mod watcher;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
