@@ -120,7 +120,7 @@ impl Replica {
     /// Asks for a token of a role, as an admission does.
     pub(super) async fn mint(&self, role: &str) {
         let key = TokenKey {
-            identity: Identity::Role(RoleIdentity::new(&as_role(role))),
+            identity: Identity::Role(RoleIdentity::new(&as_role(role), "team-a", None)),
             partition: Partition::Aws,
             region: "eu-west-1".into(),
         };
