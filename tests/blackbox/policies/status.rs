@@ -16,7 +16,9 @@ const WHILE: Duration = Duration::from_secs(20);
 async fn settle(world: &World, names: &[&str]) {
     for _ in 0..8 {
         pass(WHILE / 4).await;
-        names.iter().for_each(|name| world.tell(name));
+        for name in names {
+            world.tell(name);
+        }
     }
 }
 
