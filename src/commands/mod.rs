@@ -19,6 +19,7 @@ mod repositories;
 pub mod serve;
 mod service_accounts;
 pub mod token;
+pub mod verify;
 
 use std::io;
 use std::path::PathBuf;
@@ -57,6 +58,7 @@ enum Command {
     Refresh(Box<refresh::RefreshArgs>),
     Report(Box<report::ReportArgs>),
     Token(token::TokenArgs),
+    Verify(verify::VerifyArgs),
     /// Reads one JSON string per line and prints what the reference parser makes of it, as one JSON object per line.
     #[command(hide = true)]
     Parse,
@@ -113,6 +115,7 @@ impl Cli {
             Command::Refresh(args) => return run(refresh::run(*args)),
             Command::Report(args) => return run(report::run(*args)),
             Command::Token(args) => return run(token::run(&args)),
+            Command::Verify(args) => return run(verify::run(args)),
             Command::Parse => parse::run(io::stdin().lock(), io::stdout().lock())?,
         }
         Ok(ExitCode::SUCCESS)

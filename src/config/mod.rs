@@ -23,7 +23,7 @@ pub use settings::{
 
 use crate::image::ecr::is_account;
 use crate::namespace::{NamespaceMode, is_subdomain, is_valid_name};
-use crate::policy::Policy;
+use crate::policy::{Policy, is_cluster_name};
 
 /// The name of the pull Secret where none is set.
 pub const DEFAULT_SECRET_NAME: &str = "ecr-pull-secret";
@@ -108,7 +108,10 @@ impl Config {
             service_accounts,
             argocd_namespaces: argocd_namespaces(settings.argocd_namespaces)?,
             policies,
-            policy: policy(settings.policy)?,
+            policy: Policy {
+                cluster_name: cluster_name(settings.cluster_name)?,
+                ..policy(settings.policy)?
+            },
         })
     }
 }
@@ -143,6 +146,16 @@ fn argocd_namespaces(given: Option<Vec<String>>) -> Result<Vec<String>, ConfigEr
         )));
     }
     Ok(namespaces)
+}
+
+fn cluster_name(given: Option<String>) -> Result<Box<str>, ConfigError> {
+    let name = given.unwrap_or_default();
+    if is_cluster_name(&name) {
+        return Ok(name.into());
+    }
+    Err(ConfigError(format!(
+        "cluster-name {name:?} cannot stand in AWS's tags: use at most 100 letters, digits and _ . : / = + - @"
+    )))
 }
 
 /// Checks the settings about policy and fills in defaults.
@@ -296,6 +309,7 @@ mod tests {
         insta::assert_snapshot!(refusal("secretName: Pull_Secret"), @r#"secret-name "Pull_Secret" cannot name a Secret: use lower-case letters, digits, - and . only"#);
         insta::assert_snapshot!(refusal("maxConnections: 0"), @"max-connections must be more than 0");
         insta::assert_snapshot!(refusal("tlsPoll: 0s"), @"tls-poll must be more than 0s");
+        insta::assert_snapshot!(refusal("clusterName: my cluster"), @r#"cluster-name "my cluster" cannot stand in AWS's tags: use at most 100 letters, digits and _ . : / = + - @"#);
         insta::assert_snapshot!(refusal("graceTime: 2h"), @"grace-time must lie between 0s and 1h, not 2h");
         insta::assert_snapshot!(refusal("policy: {allowedAccounts: [\"12345\"]}"), @r#"allowed-accounts holds "12345", which is no AWS account id of 12 digits"#);
         insta::assert_snapshot!(refusal("policy: {trustedHosts: [\"*.example.com\"]}"), @r#"trusted-hosts holds "*.example.com", which is no lower-case host name without path and wildcard"#);

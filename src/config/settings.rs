@@ -216,6 +216,11 @@ settings! {
         #[arg(long, alias = "policy", env = "ECR_ADMISSION_POLICY_FILES", value_name = "FILE|DIR", value_delimiter = ',', help_heading = "Kubernetes")]
         policy_files: Vec<PathBuf>,
 
+        /// What this cluster is called in AWS: in the names of the sessions of roles that policies grant, hence in
+        /// CloudTrail, and in their tags where a policy wants them
+        #[arg(long, env = "ECR_ADMISSION_CLUSTER_NAME", value_name = "NAME", help_heading = "AWS")]
+        cluster_name: String,
+
         /// How log lines look: text or json [default: text]
         #[arg(long, env = "ECR_ADMISSION_LOG_FORMAT", value_name = "FORMAT", help_heading = "Logging")]
         log_format: LogFormat,

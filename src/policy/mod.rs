@@ -3,6 +3,8 @@
 mod pattern;
 mod prefixes;
 
+mod session;
+
 pub mod identity;
 pub mod native;
 
@@ -38,4 +40,5 @@ pub use identity::{Identity, RoleIdentity};
 pub use native::NativeRegistry;
 pub use registry::{NotARegistry, private_registry};
 pub use rule::{Finding, Rule};
+pub use session::is_cluster_name;
 pub use set::{Isolation, PolicySet, Selection, Unreadable};

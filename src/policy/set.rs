@@ -1,5 +1,7 @@
 //! All policies, and what they come to in one namespace.
 
+use std::collections::HashMap;
+
 use super::compile::{Compiled, Labels, Source};
 use super::compiled::DefaultGrant;
 use super::demand::{Demanded, Demander, Demands};
@@ -84,6 +86,7 @@ impl PolicySet {
     /// All policies. Their names must differ.
     pub fn new(base: Policy, mut policies: Vec<Compiled>, unreadable: Vec<Unreadable>) -> Self {
         policies.sort_by(|one, two| one.name.cmp(&two.name));
+        name_sessions(&mut policies, &base.cluster_name);
         Self {
             base,
             policies,
@@ -282,5 +285,21 @@ impl PolicySet {
         }
         demands.strictest_first();
         demands
+    }
+}
+
+/// Gives each identity the cluster's name, and its sessions that of the first policy that grants it: one token serves all
+/// of them, and only one name can be on its session.
+fn name_sessions(policies: &mut [Compiled], cluster: &str) {
+    let mut first = HashMap::new();
+    for policy in policies {
+        for grant in &mut policy.grants {
+            if let Source::Role(role) = &mut grant.source {
+                let own = role.in_cluster(cluster);
+                let named = first.entry(own.clone());
+                let named = named.or_insert_with(|| own.named(cluster, &policy.name));
+                *role = named.clone();
+            }
+        }
     }
 }

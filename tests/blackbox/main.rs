@@ -57,5 +57,6 @@ mod tenants;
 mod tls;
 mod tokens;
 mod uninjected;
+mod verify;
 mod watching;
 mod writing;

@@ -43,6 +43,10 @@ mod rewriters;
 mod secret;
 mod service_accounts;
 mod store;
+#[path = "../blackbox/support/sts.rs"]
+#[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
+mod sts;
+mod tenants;
 mod verdicts;
 #[path = "../blackbox/support/volume.rs"]
 mod volume;

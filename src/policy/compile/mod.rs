@@ -2,6 +2,8 @@
 //! everything that is wrong with it.
 
 mod grants;
+mod role;
+mod scope;
 mod selector;
 mod syntax;
 mod validation;
@@ -117,7 +119,7 @@ pub fn compile(name: &str, spec: &EcrPolicySpec) -> Result<Compiled, Vec<Invalid
         &at.field("namespaces"),
         &mut faults,
     );
-    let grants = grants::compile(&spec.grants, &at.field("grants"), &mut faults);
+    let grants = grants::compile(name, &spec.grants, &at.field("grants"), &mut faults);
     faults.at_most(MOST_GRANTS, spec.grants.len(), &at.field("grants"));
     let rules = validation::compile(spec, &at.field("validation"), &mut faults);
     let exemptions = validation::exemptions(&spec.exemptions, &at.field("exemptions"), &mut faults);

@@ -5,6 +5,7 @@ pub(crate) mod component;
 pub(crate) mod control_plane;
 pub(crate) mod helm;
 pub(crate) mod install;
+pub(crate) mod moto;
 pub(crate) mod namespace;
 pub(crate) mod webhook;
 pub(crate) mod wire;
