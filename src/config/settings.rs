@@ -207,6 +207,11 @@ settings! {
         #[arg(long, env = "ECR_ADMISSION_ARGOCD_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',', help_heading = "Kubernetes")]
         argocd_namespaces: Vec<String>,
 
+        /// What this cluster is called in AWS: in the names of the sessions of roles that policies grant, hence in
+        /// CloudTrail, and in their tags where a policy wants them
+        #[arg(long, env = "ECR_ADMISSION_CLUSTER_NAME", value_name = "NAME", help_heading = "AWS")]
+        cluster_name: String,
+
         /// Where EcrPolicies come from: None, Cluster (the objects in the cluster, whose CustomResourceDefinition must be
         /// there) or Files [default: Files where there are some, and None otherwise]
         #[arg(long, env = "ECR_ADMISSION_POLICY_SOURCE", value_name = "SOURCE", ignore_case = true, help_heading = "Kubernetes")]
@@ -215,11 +220,6 @@ settings! {
         /// EcrPolicies as files, or directories of .yaml, .yml and .json, read again every five seconds (comma-separated)
         #[arg(long, alias = "policy", env = "ECR_ADMISSION_POLICY_FILES", value_name = "FILE|DIR", value_delimiter = ',', help_heading = "Kubernetes")]
         policy_files: Vec<PathBuf>,
-
-        /// What this cluster is called in AWS: in the names of the sessions of roles that policies grant, hence in
-        /// CloudTrail, and in their tags where a policy wants them
-        #[arg(long, env = "ECR_ADMISSION_CLUSTER_NAME", value_name = "NAME", help_heading = "AWS")]
-        cluster_name: String,
 
         /// How log lines look: text or json [default: text]
         #[arg(long, env = "ECR_ADMISSION_LOG_FORMAT", value_name = "FORMAT", help_heading = "Logging")]

@@ -70,12 +70,17 @@ pub fn read_policies(paths: &[PathBuf]) -> Result<Vec<Compiled>, PolicyFilesErro
             found.fault(path, "holds no EcrPolicy");
         }
     }
-    if found.faults.is_empty() {
-        let policies = found.policies.into_values();
-        Ok(policies.map(|(policy, _)| policy).collect())
-    } else {
-        Err(PolicyFilesError(found.faults))
-    }
+    found.finish()
+}
+
+/// Reads the policies of a text, which is called `name` where something is wrong with it.
+///
+/// # Errors
+/// As of [`read_policies`].
+pub fn parse_policies(name: &str, text: &str) -> Result<Vec<Compiled>, PolicyFilesError> {
+    let mut found = Found::default();
+    found.text(Path::new(name), text);
+    found.finish()
 }
 
 /// Policies in files and directories, to be read again and again.
@@ -137,6 +142,14 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 impl Found {
+    fn finish(self) -> Result<Vec<Compiled>, PolicyFilesError> {
+        if !self.faults.is_empty() {
+            return Err(PolicyFilesError(self.faults));
+        }
+        let policies = self.policies.into_values();
+        Ok(policies.map(|(policy, _)| policy).collect())
+    }
+
     fn fault(&mut self, path: &Path, message: &str) {
         self.faults.push(format!("{}: {message}", path.display()));
     }
@@ -146,9 +159,13 @@ impl Found {
             Ok(text) => text,
             Err(error) => return self.fault(path, &format!("cannot be read: {error}")),
         };
+        self.text(path, &text);
+    }
+
+    fn text(&mut self, path: &Path, text: &str) {
         // As in a settings file: a long comment is no error.
         let options = serde_saphyr::options! { emit_comments: false, with_snippet: false };
-        match serde_saphyr::from_multiple_with_options::<Value>(&text, options) {
+        match serde_saphyr::from_multiple_with_options::<Value>(text, options) {
             Ok(documents) => documents
                 .into_iter()
                 .filter(|document| !document.is_null())

@@ -136,7 +136,7 @@ struct Metadata {
     name: String,
     namespace: String,
     deletion_timestamp: Option<IgnoredAny>,
-    annotations: Option<HashMap<String, IgnoredAny>>,
+    annotations: Option<HashMap<String, String>>,
     owner_references: Vec<Owner>,
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::errors::Action;
 use super::list::page;
 use crate::policy::spec::{EcrPolicySpec, NamespaceSelector};
-use crate::policy::{Compiled, Unreadable, compile};
+use crate::policy::{Compiled, PolicyVersion, Unreadable, compile};
 use crate::secret::StoreError;
 
 /// Policies a page.
@@ -69,16 +69,27 @@ struct Object {
 #[derive(Deserialize)]
 struct Metadata {
     name: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    generation: i64,
 }
 
 impl ListedPolicies {
     fn add(&mut self, object: Object) {
-        let name = object.metadata.name;
+        let Metadata {
+            name,
+            uid,
+            generation,
+        } = object.metadata;
         let namespaces = object.spec.get("namespaces").cloned();
         let faults = match serde_json::from_value::<EcrPolicySpec>(object.spec) {
             Err(error) => vec![error.to_string()],
             Ok(spec) => match compile(&name, &spec) {
-                Ok(policy) => return self.policies.push(policy),
+                Ok(policy) => {
+                    let version = PolicyVersion { uid, generation };
+                    return self.policies.push(policy.of_version(version));
+                }
                 Err(faults) => faults.iter().map(ToString::to_string).collect(),
             },
         };
@@ -106,7 +117,9 @@ mod tests {
     fn listed(objects: &str) -> ListedPolicies {
         let mut listed = ListedPolicies::default();
         let objects: Vec<Object> = serde_json::from_str(objects).unwrap();
-        objects.into_iter().for_each(|object| listed.add(object));
+        for object in objects {
+            listed.add(object);
+        }
         listed
     }
 

@@ -214,6 +214,7 @@ impl Limited {
                 folders.push((folder, identity));
             }
         }
+        folders.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.map_or(0, str::len)));
         folders
     }
 

@@ -34,6 +34,7 @@ mod merging;
 mod messages;
 mod month;
 mod one_shot;
+mod one_shot_tenants;
 mod patching;
 mod pinning;
 mod policies;

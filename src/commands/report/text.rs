@@ -148,13 +148,13 @@ fn fates(fates: &Fates) -> String {
             number(workloads, "workload")
         ),
     };
-    let mut told = of(fates.refused, "would be refused");
+    let mut told = vec![of(fates.refused, "would be refused")];
     for (count, what) in [(fates.warned, "warned of"), (fates.audited, "recorded")] {
         if !count.is_zero() {
-            told.push_str(&format!("; {} {what}", counted(count)));
+            told.push(format!("{} {what}", counted(count)));
         }
     }
-    told
+    told.join("; ")
 }
 
 fn counted(count: Count) -> String {

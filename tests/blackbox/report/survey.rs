@@ -1,133 +1,17 @@
 //! What is told of a cluster that is kept in memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use ecr_admission::inventory::{Census, Found, Inventory, Kind, Sight, SightPage};
-use ecr_admission::manifest::Slot;
+use ecr_admission::inventory::{Kind, Sight};
 use ecr_admission::policy::spec::EcrPolicySpec;
 use ecr_admission::policy::{Action, Identity, Policy, PolicySet, compile};
-use ecr_admission::report::{
-    Change, Count, NamespaceReport, Options, Puller, Report, Scope, Standing, Survey, SurveyError,
-};
+use ecr_admission::report::{Change, Count, NamespaceReport, Options, Puller, Scope, Standing};
 use ecr_admission::secret::{StoreError, StoreErrorKind};
-use futures_util::future::{BoxFuture, ready};
+
+use super::here::{Here, made_by, sight};
 
 const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
-/// Small, so that there are many.
-const PAGE: usize = 2;
-
-/// A cluster, and what was asked of it.
-#[derive(Default)]
-struct Here {
-    namespaces: BTreeMap<&'static str, Found>,
-    objects: BTreeMap<Kind, Vec<Sight>>,
-    asked: Mutex<Vec<(Kind, Option<String>)>>,
-    refusal: Option<StoreError>,
-}
-
-impl Here {
-    fn namespace(mut self, name: &'static str, labels: &[(&str, &str)]) -> Self {
-        let labels = labels
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let found = Found {
-            name: name.to_owned(),
-            labels: labels.collect(),
-            ..Found::default()
-        };
-        self.namespaces.insert(name, found);
-        self
-    }
-
-    fn object(mut self, kind: Kind, sight: Sight) -> Self {
-        self.objects.entry(kind).or_default().push(sight);
-        self
-    }
-
-    async fn report(self, scope: &Scope, options: Options) -> Report {
-        Arc::new(self).survey(scope, options).await.unwrap()
-    }
-
-    async fn survey(
-        self: &Arc<Self>,
-        scope: &Scope,
-        options: Options,
-    ) -> Result<Report, SurveyError> {
-        let survey = Survey {
-            inventory: Arc::clone(self) as Arc<_>,
-            census: Arc::clone(self) as Arc<_>,
-        };
-        survey.run(scope, options).await
-    }
-}
-
-impl Inventory for Here {
-    fn namespaces<'a>(
-        &'a self,
-        _selector: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<Found>, StoreError>> {
-        Box::pin(ready(Ok(self.namespaces.values().cloned().collect())))
-    }
-
-    fn namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Found>, StoreError>> {
-        Box::pin(ready(Ok(self.namespaces.get(name).cloned())))
-    }
-
-    fn images<'a>(&'a self, _namespace: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        panic!("a report asks for objects")
-    }
-}
-
-impl Census for Here {
-    fn page<'a>(
-        &'a self,
-        kind: Kind,
-        namespace: Option<&'a str>,
-        next: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<SightPage, StoreError>> {
-        let asked = (kind, namespace.map(str::to_owned));
-        self.asked.lock().unwrap().push(asked);
-        if let Some(refusal) = self.refusal.clone().filter(|_| kind == Kind::Pod) {
-            return Box::pin(ready(Err(refusal)));
-        }
-        let from: usize = next.map_or(0, |next| next.parse().unwrap());
-        let all = self.objects.get(&kind).into_iter().flatten();
-        let all: Vec<&Sight> = all
-            .filter(|sight| namespace.is_none_or(|namespace| sight.namespace == namespace))
-            .collect();
-        let objects = all
-            .iter()
-            .skip(from)
-            .take(PAGE)
-            .map(|sight| (*sight).clone());
-        let page = SightPage {
-            objects: objects.collect(),
-            next: (from + PAGE < all.len()).then(|| (from + PAGE).to_string()),
-        };
-        Box::pin(ready(Ok(page)))
-    }
-}
-
-fn sight(namespace: &str, name: &str, images: &[&str]) -> Sight {
-    let images = images.iter().enumerate();
-    let images = images.map(|(at, image)| (Slot::Container(format!("c{at}")), (*image).to_owned()));
-    Sight {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        owner: None,
-        service_account: None,
-        images: images.collect(),
-        idle: false,
-    }
-}
-
-fn made_by(kind: Kind, owner: &str, sight: Sight) -> Sight {
-    Sight {
-        owner: Some((kind, owner.to_owned())),
-        ..sight
-    }
-}
 
 fn set(policies: &[(&str, &str)]) -> PolicySet {
     let compiled = policies.iter().map(|(name, spec)| {
