@@ -7,6 +7,7 @@ pub mod memory;
 mod index;
 mod known;
 mod metrics;
+mod names;
 mod pods;
 mod refusals;
 mod write;
