@@ -14,9 +14,9 @@
 //! | layer | modules | may do |
 //! |---|---|---|
 //! | 0 domain | [`image`] [`policy`] [`review`] [`manifest`] [`pull_secret`] | compute: no I/O, no clock, no globals |
-//! | 1 core | [`clock`] [`watch`] [`attention`] [`health`] [`namespace`] [`token`] [`secret`] [`event`] [`inventory`] [`service_account`] [`repository`] [`cleanup`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
+//! | 1 core | [`clock`] [`watch`] [`attention`] [`health`] [`namespace`] [`token`] [`secret`] [`rulebook`] [`event`] [`policy_book`] [`inventory`] [`service_account`] [`repository`] [`cleanup`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
 //! | 2a adapters | [`aws`] [`kubernetes`] [`files`] [`registry_clients`] | implement the traits of layer 1, one outside system each |
-//! | 2b service | [`admit`] [`refresh`] [`server`] | compose 0 and 1, never 2a |
+//! | 2b service | [`admit`] [`refresh`] [`report`] [`server`] | compose 0 and 1, never 2a |
 //! | 3 composition | [`config`] [`commands`] | wire everything; no logic of its own |
 
 pub mod admit;
@@ -36,11 +36,14 @@ pub mod kubernetes;
 pub mod manifest;
 pub mod namespace;
 pub mod policy;
+pub mod policy_book;
 pub mod pull_secret;
 pub mod refresh;
 pub mod registry_clients;
+pub mod report;
 pub mod repository;
 pub mod review;
+pub mod rulebook;
 pub mod secret;
 pub mod server;
 pub mod service_account;

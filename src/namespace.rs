@@ -3,11 +3,13 @@
 mod pins;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use serde::Deserialize;
 
 use crate::attention::Attention;
+use crate::policy::Labels;
 use crate::watch::Mirror;
 pub use pins::{Pins, REGISTRIES_ANNOTATION};
 
@@ -51,7 +53,12 @@ pub struct Namespace {
     pub label: Label,
     /// The registries of [`REGISTRIES_ANNOTATION`].
     pub pins: Pins,
+    /// All of its labels, for policies that select by them.
+    pub labels: Arc<Labels>,
 }
+
+/// One that says nothing.
+static ORDINARY: LazyLock<Arc<Namespace>> = LazyLock::new(Arc::default);
 
 /// The value of [`ADMISSION_LABEL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,75 +101,127 @@ impl Default for Namespace {
             terminating: false,
             label: Label::Unset,
             pins: Pins::default(),
+            labels: Arc::default(),
         }
     }
 }
 
-/// A mirror of the cluster's namespaces that keeps only those that differ from the [`Namespace::default`].
+/// A mirror of the cluster's namespaces. Without policies that select by labels it keeps only those that differ from the
+/// [`Namespace::default`], and no labels.
 #[derive(Debug, Default)]
 pub struct NamespaceIndex {
-    remarkable: RwLock<HashMap<Box<str>, Namespace>>,
+    kept: RwLock<Kept>,
+    with_labels: bool,
     attention: Attention,
+    revision: AtomicU64,
 }
 
+type Kept = HashMap<Box<str>, Arc<Namespace>>;
+
 impl NamespaceIndex {
+    /// One that keeps every namespace, with its labels.
+    pub fn with_labels() -> Self {
+        Self {
+            with_labels: true,
+            ..Self::default()
+        }
+    }
+
     /// What is known of a namespace; one never heard of is an ordinary one.
-    pub fn get(&self, name: &str) -> Namespace {
-        let remarkable = self
-            .remarkable
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        remarkable.get(name).cloned().unwrap_or_default()
+    pub fn get(&self, name: &str) -> Arc<Namespace> {
+        self.known(name).unwrap_or_else(|| Arc::clone(&ORDINARY))
+    }
+
+    /// What is known of a namespace, with its labels; `None` for one never heard of, or where no labels are kept and it
+    /// is an ordinary one.
+    pub fn known(&self, name: &str) -> Option<Arc<Namespace>> {
+        self.read(|kept| kept.get(name).map(Arc::clone))
+    }
+
+    /// Shows every namespace that is kept, with its labels.
+    pub fn each(&self, look: &mut dyn FnMut(&str, &Labels)) {
+        self.read(|kept| {
+            for (name, namespace) in kept {
+                look(name, &namespace.labels);
+            }
+        });
+    }
+
+    /// Counts up when a namespace comes or goes, or gets other labels, where they are kept.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// How many are kept.
+    pub fn len(&self) -> usize {
+        self.read(HashMap::len)
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The namespaces that pin registries.
     pub fn pinning(&self) -> Vec<Box<str>> {
-        let remarkable = self
-            .remarkable
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let pinning = remarkable
-            .iter()
-            .filter(|(_, namespace)| !namespace.pins.is_empty());
-        pinning.map(|(name, _)| name.clone()).collect()
+        self.read(|kept| {
+            let kept = kept.iter();
+            let pinning = kept.filter(|(_, namespace)| !namespace.pins.is_empty());
+            pinning.map(|(name, _)| name.clone()).collect()
+        })
     }
 
-    /// What this draws attention to: namespaces whose pins have changed.
+    /// What this draws attention to: namespaces whose pins have changed, or whose labels, where they are kept.
     pub fn attention(&self) -> &Attention {
         &self.attention
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Box<str>, Namespace>) -> T) -> T {
-        let mut remarkable = self
-            .remarkable
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        change(&mut remarkable)
+    fn read<T>(&self, read: impl FnOnce(&Kept) -> T) -> T {
+        read(&self.kept.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Kept) -> T) -> T {
+        change(&mut self.kept.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Mirror<Namespace> for NamespaceIndex {
-    fn apply(&self, key: &str, object: Namespace) {
-        let pins = object.pins.clone();
-        let before = self.change(|remarkable| {
-            if object == Namespace::default() {
-                remarkable.remove(key)
-            } else {
-                remarkable.insert(key.into(), object)
+    fn apply(&self, key: &str, mut object: Namespace) {
+        if !self.with_labels {
+            object.labels = Arc::default();
+        }
+        let draws = self.change(|kept| {
+            let known = kept.get(key);
+            let before = known.unwrap_or(&ORDINARY);
+            let relabelled = object.labels != before.labels;
+            if relabelled || known.is_none() {
+                self.revision.fetch_add(1, Ordering::AcqRel);
             }
+            let repinned = !object.pins.is_empty() && object.pins != before.pins;
+            if !relabelled {
+                // What was compiled for these very labels stays good.
+                object.labels = Arc::clone(&before.labels);
+            }
+            if object == **ORDINARY && !self.with_labels {
+                kept.remove(key);
+            } else {
+                kept.insert(key.into(), Arc::new(object));
+            }
+            relabelled || repinned
         });
-        let before = before.unwrap_or_default().pins;
-        if !pins.is_empty() && pins != before {
+        if draws {
             self.attention.draw(key);
         }
     }
 
     fn delete(&self, key: &str, _resource_version: &str) {
-        self.change(|remarkable| remarkable.remove(key));
+        self.change(|kept| kept.remove(key));
+        self.revision.fetch_add(1, Ordering::AcqRel);
     }
 
     fn listed(&self, keys: &HashSet<String>, _resource_version: &str) {
-        self.change(|remarkable| remarkable.retain(|name, _| keys.contains(&**name)));
+        self.change(|kept| kept.retain(|name, _| keys.contains(&**name)));
+        self.revision.fetch_add(1, Ordering::AcqRel);
         self.attention.listed();
     }
 
@@ -206,11 +265,43 @@ mod tests {
         }
         index.apply("a", Namespace::default());
         index.delete("b", "9");
-        assert_eq!(index.get("a"), Namespace::default());
-        assert_eq!(index.get("b"), Namespace::default());
-        assert_eq!(index.get("c"), out);
+        assert_eq!(*index.get("a"), Namespace::default());
+        assert_eq!(*index.get("b"), Namespace::default());
+        assert_eq!(*index.get("c"), out);
         index.listed(&HashSet::from(["d".to_owned()]), "10");
-        assert_eq!(index.get("c"), Namespace::default());
+        assert_eq!(*index.get("c"), Namespace::default());
+        assert!(index.is_empty());
+    }
+
+    #[test]
+    fn labels_are_kept_where_policies_select_by_them_and_draw_attention_when_they_change() {
+        let labelled = |team: &str| Namespace {
+            labels: Arc::new(Labels::from([("team".to_owned(), team.to_owned())])),
+            ..Namespace::default()
+        };
+        let without = NamespaceIndex::default();
+        without.apply("a", labelled("a"));
+        assert!(without.is_empty() && without.attention().take().namespaces.is_empty());
+
+        let index = NamespaceIndex::with_labels();
+        index.apply("ordinary", Namespace::default());
+        assert!(index.known("ordinary").is_some() && index.known("unknown").is_none());
+        index.apply("a", labelled("a"));
+        assert_eq!(index.attention().take().namespaces.len(), 1);
+        let first = index.get("a");
+        let revision = index.revision();
+        index.apply("a", labelled("a"));
+        assert_eq!(index.revision(), revision);
+        assert!(Arc::ptr_eq(&first.labels, &index.get("a").labels));
+        assert!(index.attention().take().namespaces.is_empty());
+        index.apply("a", labelled("b"));
+        assert_eq!(index.attention().take().namespaces.len(), 1);
+        assert_eq!(index.get("a").labels["team"], "b");
+        assert!(index.revision() > revision);
+        let mut seen = Vec::new();
+        index.each(&mut |name, labels| seen.push((name.to_owned(), labels.len())));
+        seen.sort();
+        assert_eq!(seen, [("a".to_owned(), 1), ("ordinary".to_owned(), 0)]);
     }
 
     #[test]

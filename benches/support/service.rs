@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use ecr_admission::admit::{self, Admission, Webhook};
 use ecr_admission::clock::{Clock, add};
-use ecr_admission::commands::assembly::{Assembly, Outside, assemble};
+use ecr_admission::commands::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::config::DEFAULT_SECRET_NAME;
 use ecr_admission::event::NoEvents;
 use ecr_admission::policy::Policy;
@@ -42,11 +42,16 @@ impl Service {
         let settings = admit::Settings {
             secret: DEFAULT_SECRET_NAME.to_owned(),
             excluded_namespaces: ["kube-system".to_owned()].into(),
-            policy: Policy::default(),
         };
         let Assembly {
             admission, index, ..
-        } = assemble(settings, &clock, outside, registry);
+        } = assemble(
+            settings,
+            Rules::everywhere(Policy::default()),
+            &clock,
+            outside,
+            registry,
+        );
         store.attach(index);
         let service = Self {
             admission,

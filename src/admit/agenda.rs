@@ -1,6 +1,6 @@
 //! Which namespaces are to be looked into, why, and when. No I/O, no clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -52,11 +52,16 @@ enum Stage {
     Waiting(Instant),
 }
 
-/// The namespaces to be looked into: one item each.
+/// The namespaces to be looked into: one item each. There can be thousands while ECR is down, so nothing here that
+/// happens at every step looks at all of them.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     items: BTreeMap<Box<str>, Item>,
     line: VecDeque<Box<str>>,
+    /// Those of [`Stage::Waiting`], the next first.
+    waiting: BTreeSet<(Instant, Box<str>)>,
+    /// How many could not be mended at the last try.
+    failing: usize,
 }
 
 impl Agenda {
@@ -74,27 +79,27 @@ impl Agenda {
         match item.stage {
             Stage::InLine | Stage::Overtaken => {}
             Stage::UnderWay => item.stage = Stage::Overtaken,
-            Stage::Waiting(_) => {
+            Stage::Waiting(at) => {
                 item.stage = Stage::InLine;
-                self.enqueue(namespace, first);
+                let waiting = (at, namespace);
+                self.waiting.remove(&waiting);
+                self.enqueue(waiting.1, first);
             }
         }
     }
 
     /// Puts those into the line whose time has come, and tells when the next one's will.
     pub(super) fn ripen(&mut self, now: Instant) -> Option<Instant> {
-        let mut next: Option<Instant> = None;
-        for (namespace, item) in &mut self.items {
-            if let Stage::Waiting(at) = item.stage {
-                if at <= now {
-                    item.stage = Stage::InLine;
-                    self.line.push_back(namespace.clone());
-                } else {
-                    next = Some(next.map_or(at, |next| next.min(at)));
-                }
+        while self.waiting.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, namespace)) = self.waiting.pop_first() else {
+                break;
+            };
+            if let Some(item) = self.items.get_mut(&namespace) {
+                item.stage = Stage::InLine;
             }
+            self.line.push_back(namespace);
         }
-        next
+        self.waiting.first().map(|(at, _)| *at)
     }
 
     /// Whether somebody stands in line.
@@ -122,16 +127,19 @@ impl Agenda {
             return;
         };
         let overtaken = item.stage == Stage::Overtaken;
+        let has_failed = item.streak > 0;
         let at = match mended {
-            Mended::Done if overtaken => {
+            Mended::Done => {
+                self.failing -= usize::from(has_failed);
+                if !overtaken {
+                    self.items.remove(&namespace);
+                    return;
+                }
                 item.streak = 0;
                 now
             }
-            Mended::Done => {
-                self.items.remove(&namespace);
-                return;
-            }
             Mended::Failed { not_before } => {
+                self.failing += usize::from(!has_failed);
                 let wait = (FIRST_WAIT * 2u32.pow(item.streak.min(8))).min(LONGEST_WAIT);
                 item.streak = item.streak.saturating_add(1);
                 (now + wait).max(not_before) + jitter(wait / 2)
@@ -143,12 +151,13 @@ impl Agenda {
             self.enqueue(namespace, false);
         } else {
             item.stage = Stage::Waiting(at);
+            self.waiting.insert((at, namespace));
         }
     }
 
     /// How many could not be mended at the last try.
     pub(super) fn failing(&self) -> usize {
-        self.items.values().filter(|item| item.streak > 0).count()
+        self.failing
     }
 
     fn enqueue(&mut self, namespace: Box<str>, first: bool) {
@@ -216,5 +225,32 @@ mod tests {
         agenda.finished("a".into(), Mended::Failed { not_before }, now, |wait| wait);
         agenda.add("a".into(), PINS, false);
         assert!(agenda.has_next());
+        assert_eq!(
+            agenda.ripen(now + 2 * LONGEST_WAIT),
+            None,
+            "it waits no more"
+        );
+        agenda.next();
+        assert!(!agenda.has_next(), "and stands in line once");
+        agenda.finished("a".into(), Mended::Done, now, |wait| wait);
+        assert_eq!(agenda.failing(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_time_has_come_first_stands_first() {
+        let now = Instant::now();
+        let mut agenda = Agenda::default();
+        for (namespace, minutes) in [("a", 3), ("b", 1), ("c", 2)] {
+            agenda.add(namespace.into(), PODS, false);
+            agenda.next();
+            let until = now + Duration::from_mins(minutes);
+            agenda.finished(namespace.into(), Mended::Wait { until }, now, |wait| wait);
+        }
+        let at = |minutes| now + Duration::from_mins(minutes);
+        assert_eq!(agenda.ripen(now), Some(at(1)));
+        assert_eq!(agenda.ripen(at(2)), Some(at(3)));
+        let order = [agenda.next(), agenda.next()].map(|next| next.unwrap().0);
+        assert_eq!(order, ["b", "c"].map(Box::from));
+        assert!(!agenda.has_next());
     }
 }

@@ -16,7 +16,9 @@ use super::new_entries::{Limit, NewEntries};
 use super::notice;
 use crate::clock::Clock;
 use crate::event::Events;
+use crate::policy::Identity;
 use crate::pull_secret::Freshness;
+use crate::rulebook::{Rulebook, Unconfirmed};
 use crate::secret::{Known, Put, SecretWriter, WriteError};
 use crate::token::{MintError, Token, TokenCache, Urgency};
 
@@ -45,6 +47,7 @@ pub(super) struct Ensurer(Arc<Inner>);
 pub(super) struct EnsureParts {
     pub(super) writer: SecretWriter,
     pub(super) tokens: TokenCache,
+    pub(super) rulebook: Arc<Rulebook>,
     pub(super) clock: Clock,
     pub(super) events: Arc<Events>,
     pub(super) metrics: Metrics,
@@ -53,6 +56,7 @@ pub(super) struct EnsureParts {
 struct Inner {
     writer: SecretWriter,
     tokens: TokenCache,
+    rulebook: Arc<Rulebook>,
     clock: Clock,
     events: Arc<Events>,
     metrics: Metrics,
@@ -69,6 +73,7 @@ impl Ensurer {
         let EnsureParts {
             writer,
             tokens,
+            rulebook,
             clock,
             events,
             metrics,
@@ -76,6 +81,7 @@ impl Ensurer {
         Self(Arc::new(Inner {
             writer,
             tokens,
+            rulebook,
             new_entries: NewEntries::new(clock.clone()),
             clock,
             events,
@@ -136,6 +142,12 @@ impl Ensurer {
             .iter()
             .map(|need| self.0.tokens.retry_at(need.token()).unwrap_or(now));
         retries.min().unwrap_or(now)
+    }
+
+    /// Whether a namespace's Secret holds what it is granted no more.
+    pub(super) fn revokes(&self, namespace: &str, known: &Known) -> bool {
+        let granted = self.0.rulebook.grants(namespace);
+        self.0.writer.revokes(known, &granted)
     }
 
     /// Deletes a Secret in which nothing lives; whether it did.
@@ -202,11 +214,21 @@ impl Inner {
             self.writer.known(namespace).await?
         };
         let known = known.as_deref();
+        // Whoever asked may have waited for hours.
+        let ruling = self.rulebook.ruling(namespace);
+        let as_granted = |need: &Need| match &ruling {
+            Some(policy) => need.clone().granted_by(policy),
+            None => Some(need.clone()),
+        };
+        let needs: Vec<Need> = needs.iter().filter_map(as_granted).collect();
+        let needs = needs.as_slice();
+        let granted = self.rulebook.grants(namespace);
+        let revokes = known.is_some_and(|known| self.writer.revokes(known, &granted));
         let now = self.clock.moment();
         let is_fresh = |need: &Need| {
             known.is_some_and(|known| known.freshness(need.wanted(), now) == Freshness::Fresh)
         };
-        if needs.iter().all(is_fresh) {
+        if !revokes && needs.iter().all(is_fresh) {
             return Ok(false);
         }
         let admitted = self.new_entries.admit(namespace, known, needs);
@@ -218,7 +240,9 @@ impl Inner {
         })?;
 
         let mut puts = match known {
-            Some(known) if purpose != Purpose::DryRun => self.restored(known, needs).await,
+            Some(known) if purpose != Purpose::DryRun => {
+                self.restored(namespace, known, needs).await
+            }
             _ => Vec::new(),
         };
         let (mut written, mut failure) = (false, None);
@@ -236,8 +260,10 @@ impl Inner {
                     None => late.push(need),
                 }
             }
-            if purpose != Purpose::DryRun {
-                written |= self.put(namespace, &puts).await?;
+            if purpose != Purpose::DryRun && (revokes || !puts.is_empty()) {
+                let (put, unconfirmed) = self.put(namespace, &puts).await?;
+                written |= put;
+                failure = failure.or(unconfirmed.map(EnsureError::from));
             }
             puts.clear();
             pending = late;
@@ -250,11 +276,17 @@ impl Inner {
 
     /// The repair of a Secret that somebody else edited drops all of its data, so it puts back what other Pods use, as
     /// far as tokens for that can be had soon.
-    async fn restored(&self, known: &Known, needs: &[Need]) -> Vec<(Need, Arc<Token>)> {
-        if known.is_trusted(self.clock.monotonic()) {
+    async fn restored(
+        &self,
+        namespace: &str,
+        known: &Known,
+        needs: &[Need],
+    ) -> Vec<(Need, Arc<Token>)> {
+        let ruling = self.rulebook.ruling(namespace);
+        let Some(policy) = ruling.filter(|_| !known.is_trusted(self.clock.monotonic())) else {
             return Vec::new();
-        }
-        let others = known.keys().filter_map(Need::of_entry);
+        };
+        let others = known.keys().filter_map(|key| Need::of_entry(&policy, key));
         let others: Vec<Need> = others.filter(|other| !needs.contains(other)).collect();
         let tokens = self.tokens(&others, Purpose::Background, HEAD_START).await;
         let restored = others.into_iter().zip(tokens);
@@ -281,24 +313,32 @@ impl Inner {
         join_all(asked).await
     }
 
+    /// Writes what may be written; tells whether it had to write, and why tokens of roles were left out.
     async fn put(
         &self,
         namespace: &Arc<str>,
         puts: &[(Need, Arc<Token>)],
-    ) -> Result<bool, WriteError> {
-        if puts.is_empty() {
-            return Ok(false);
-        }
-        let now = self.clock.now();
-        let puts = puts.iter().map(|(need, token)| Put {
-            wanted: need.wanted(),
-            token,
-            used_at: need.last_use(now),
-        });
-        let puts: Vec<Put<'_>> = puts.collect();
+    ) -> Result<(bool, Option<Unconfirmed>), WriteError> {
         let lock = self.lock(namespace);
         let _alone = lock.mutex.lock().await;
-        self.writer.put(namespace, &puts).await
+        let wanted = puts
+            .iter()
+            .map(|(need, _)| (&**need.key(), &need.token().identity));
+        let unconfirmed = self.rulebook.confirm(namespace, wanted).await.err();
+        let is_role = |need: &Need| matches!(need.token().identity, Identity::Role(_));
+        let now = self.clock.now();
+        let puts: Vec<Put<'_>> = puts
+            .iter()
+            .filter(|(need, _)| unconfirmed.is_none() || !is_role(need))
+            .map(|(need, token)| Put {
+                wanted: need.wanted(),
+                token,
+                used_at: need.last_use(now),
+            })
+            .collect();
+        let granted = self.rulebook.grants(namespace);
+        let written = self.writer.put(namespace, &puts, &granted).await?;
+        Ok((written, unconfirmed))
     }
 
     fn lock<'a>(&'a self, namespace: &'a Arc<str>) -> NamespaceLock<'a> {

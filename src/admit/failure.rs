@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::pull_secret::merge::MOST_ENTRIES;
+use crate::rulebook::Unconfirmed;
 use crate::secret::{StoreErrorKind, WriteError};
 use crate::token::MintError;
 
@@ -18,6 +19,8 @@ pub(super) enum EnsureError {
     },
     #[error(transparent)]
     NotWritten(#[from] WriteError),
+    #[error(transparent)]
+    Unconfirmed(#[from] Unconfirmed),
     #[error("it was not ready in time")]
     TooSlow,
     #[error("ecr-admission is busy with other namespaces; try again in a moment")]
@@ -42,7 +45,9 @@ impl EnsureError {
             Self::NoToken { error, .. } => error.kind.label(),
             Self::NotWritten(WriteError::Foreign { .. }) => "foreign",
             Self::NotWritten(WriteError::Full { .. }) => "full",
-            Self::NotWritten(WriteError::Store(error)) => error.kind.label(),
+            Self::NotWritten(WriteError::Store(error))
+            | Self::Unconfirmed(Unconfirmed::Unread(error)) => error.kind.label(),
+            Self::Unconfirmed(Unconfirmed::Changed { .. }) => "overtaken",
             Self::TooSlow => "deadline",
             Self::Busy => "busy",
             Self::TooManyNew { .. } => "too_many_new",
@@ -54,7 +59,8 @@ impl EnsureError {
     /// Whether trying again can never help: the namespace is gone or going, or the Pod asks for too much.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::NotWritten(WriteError::Store(error)) => matches!(
+            Self::NotWritten(WriteError::Store(error))
+            | Self::Unconfirmed(Unconfirmed::Unread(error)) => matches!(
                 error.kind,
                 StoreErrorKind::NamespaceMissing | StoreErrorKind::NamespaceTerminating
             ),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::Outcome;
 use crate::image::ecr::EcrHost;
-use crate::policy::{Action, Credential, Finding, Identity, Policy, decide};
+use crate::policy::{Action, Credential, Finding, Identity, Policy, decide_for};
 use crate::pull_secret::merge::MOST_ENTRIES;
 use crate::review::{Answer, ImageField, Pod, Review, at_most};
 
@@ -21,6 +21,8 @@ pub(super) struct Judgement<'a> {
     findings: Vec<(ImageField<'a>, Finding)>,
     /// How many more findings of each action there are.
     untold: [usize; 3],
+    /// Rules that are broken and do not apply, a sentence each.
+    exempt: Vec<String>,
     /// The registries that the Pod needs a credential for, each once; at most one more than a Secret can hold.
     pub(super) needs: Vec<NeedRef<'a>>,
 }
@@ -38,7 +40,9 @@ impl<'a> Judgement<'a> {
     /// Judges every image of a Pod.
     pub(super) fn of(policy: &'a Policy, pod: &'a Pod<'a>) -> Self {
         let mut judgement = Self::default();
-        pod.images().for_each(|field| judgement.add(policy, field));
+        let account = pod.service_account();
+        pod.images()
+            .for_each(|field| judgement.add(policy, account, field));
         judgement
     }
 
@@ -52,12 +56,17 @@ impl<'a> Judgement<'a> {
         let old: HashSet<ImageField<'_>> = review.old_object.iter().flat_map(Pod::images).collect();
         pod.images()
             .filter(|field| !old.contains(field))
-            .for_each(|field| judgement.add(policy, field));
+            .for_each(|field| judgement.add(policy, pod.service_account(), field));
         judgement
     }
 
-    fn add(&mut self, policy: &'a Policy, field: ImageField<'a>) {
-        let decision = decide(policy, field.image);
+    fn add(&mut self, policy: &'a Policy, service_account: &str, field: ImageField<'a>) {
+        let decision = decide_for(policy, service_account, field.image);
+        for exempt in decision.exempt {
+            if self.exempt.len() < MOST_TOLD {
+                self.exempt.push(about(&field, &exempt));
+            }
+        }
         for finding in decision.finding.into_iter().chain(decision.others) {
             if self.told(finding.action).count() < MOST_TOLD {
                 self.findings.push((field, finding));
@@ -93,17 +102,17 @@ impl<'a> Judgement<'a> {
         Some(Outcome::refuse(decisive.rule.id(), sentences.join("; ")))
     }
 
-    /// Adds warnings and audit annotations for what is not enforced.
+    /// Adds warnings and audit annotations for what is not enforced, and for what is exempt.
     pub(super) fn remark(&self, mut outcome: Outcome) -> Outcome {
-        let Some(decisive) = self.decisive() else {
-            return outcome;
-        };
-        if outcome.answer == Answer::allow() || outcome.reason == "warm" {
-            outcome.reason = decisive.rule.id();
+        if let Some(decisive) = self.decisive() {
+            if outcome.answer == Answer::allow() || outcome.reason == "warm" {
+                outcome.reason = decisive.rule.id();
+            }
+            let warnings = &mut outcome.answer.warnings;
+            warnings.extend(self.sentences(Action::Warn));
         }
-        let warnings = &mut outcome.answer.warnings;
-        warnings.extend(self.sentences(Action::Warn));
-        let audited: Vec<String> = self.sentences(Action::Audit).collect();
+        let audited = self.sentences(Action::Audit);
+        let audited: Vec<String> = audited.chain(self.exempt.iter().cloned()).collect();
         if !audited.is_empty() {
             outcome.answer.audit = Some(audited.join("; "));
         }
@@ -134,11 +143,17 @@ impl<'a> Judgement<'a> {
 }
 
 fn sentence(field: &ImageField<'_>, finding: &Finding) -> String {
+    let mut sentence = about(field, &finding.message);
+    // Writing to a String cannot fail.
+    let _ = write!(sentence, " [{}]", finding.rule.id());
+    sentence
+}
+
+fn about(field: &ImageField<'_>, message: &str) -> String {
     let mut sentence = field.list.item().to_owned();
     if !field.name.is_empty() {
-        // Writing to a String cannot fail.
         let _ = write!(sentence, " {:?}", at_most(LONGEST_NAME, field.name));
     }
-    let _ = write!(sentence, ": {} [{}]", finding.message, finding.rule.id());
+    let _ = write!(sentence, ": {message}");
     sentence
 }

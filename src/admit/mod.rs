@@ -10,12 +10,14 @@ mod need;
 mod new_entries;
 mod notice;
 mod outcome;
+mod overruled;
 mod pinned;
 mod pod;
 mod reconcile;
 mod record;
 mod refresh;
 mod survey;
+mod surveying;
 mod workload;
 
 use std::collections::HashSet;
@@ -23,13 +25,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
 use crate::event::Events;
 use crate::namespace::{NamespaceIndex, is_valid_name};
 use crate::policy::{OnFailure, Policy};
 use crate::review::{Envelope, InjectionPatch, Operation, Review, Unreadable, parse, parse_front};
+use crate::rulebook::Rulebook;
 use crate::secret::{PodImages, SecretIndex, SecretWriter};
 use crate::token::TokenCache;
 use ensure::{EnsureParts, Ensurer};
@@ -55,8 +58,6 @@ pub struct Settings {
     pub secret: String,
     /// Namespaces that are left alone: kube-system and our own, so that we never stand in the way of our own Pods.
     pub excluded_namespaces: HashSet<String>,
-    /// What is allowed.
-    pub policy: Policy,
 }
 
 /// The parts that do the work.
@@ -67,6 +68,8 @@ pub struct Parts {
     pub index: Arc<SecretIndex>,
     /// What is known of namespaces.
     pub namespaces: Arc<NamespaceIndex>,
+    /// What is allowed in them.
+    pub rulebook: Arc<Rulebook>,
     /// Writes Secrets.
     pub writer: SecretWriter,
     /// Makes tokens.
@@ -91,6 +94,7 @@ pub struct Admission {
     clock: Clock,
     index: Arc<SecretIndex>,
     namespaces: Arc<NamespaceIndex>,
+    rulebook: Arc<Rulebook>,
     ensurer: Ensurer,
     healer: Healer,
     refresher: Refresher,
@@ -105,6 +109,7 @@ impl Admission {
             clock,
             index,
             namespaces,
+            rulebook,
             writer,
             tokens,
             pods,
@@ -115,6 +120,7 @@ impl Admission {
         let ensurer = Ensurer::new(EnsureParts {
             writer,
             tokens,
+            rulebook: Arc::clone(&rulebook),
             clock: clock.clone(),
             events: Arc::clone(&events),
             metrics: metrics.clone(),
@@ -127,16 +133,17 @@ impl Admission {
                 ensurer: ensurer.clone(),
                 index: Arc::clone(&index),
                 namespaces: Arc::clone(&namespaces),
+                rulebook: Arc::clone(&rulebook),
                 pods: Arc::clone(&pods),
                 events,
                 clock: clock.clone(),
                 metrics: metrics.clone(),
             }),
             refresher: Refresher::new(RefreshParts {
-                settings: Arc::clone(&settings),
                 ensurer: ensurer.clone(),
                 index: Arc::clone(&index),
                 namespaces: Arc::clone(&namespaces),
+                rulebook: Arc::clone(&rulebook),
                 pods,
                 clock: clock.clone(),
                 metrics: metrics.clone(),
@@ -145,6 +152,7 @@ impl Admission {
             clock,
             index,
             namespaces,
+            rulebook,
             ensurer,
             metrics,
         }
@@ -191,7 +199,7 @@ impl Admission {
         })?;
         let outcome = if self.leaves_alone(&envelope) {
             Outcome::allow("too_large")
-        } else if self.settings.policy.is_enforcing() {
+        } else if self.is_enforcing(&envelope) {
             Outcome::refuse(
                 "too_large",
                 "this Pod is too large to check: its review is over 7 MiB; make its spec smaller",
@@ -239,7 +247,7 @@ impl Admission {
             return Outcome::allow("excluded_namespace");
         }
         if !is_pod(envelope) {
-            return self.workload(webhook, body, envelope);
+            return self.workload(webhook, body, envelope, deadline).await;
         }
         let operation = envelope.operation();
         if operation == Operation::Other {
@@ -270,7 +278,7 @@ impl Admission {
     fn unreadable(&self, envelope: &Envelope<'_>, reason: &str) -> Outcome {
         if self.leaves_alone(envelope) {
             Outcome::allow("not_a_pod")
-        } else if self.settings.policy.is_enforcing() {
+        } else if self.is_enforcing(envelope) {
             Outcome::refuse("unreadable", format!("this Pod cannot be read: {reason}"))
         } else {
             Outcome::warn(
@@ -282,10 +290,43 @@ impl Admission {
 
     fn internal_failure(&self) -> Outcome {
         let message = "ecr-admission failed while checking this Pod; see its log";
-        match self.settings.policy.on_internal_error {
+        match self.rulebook.set().base().on_internal_error {
             OnFailure::Admit => Outcome::warn("internal", message),
             OnFailure::Deny => Outcome::refuse("internal", message),
         }
+    }
+
+    /// What holds in the review's namespace; or the answer, where that cannot be told.
+    async fn ruling(
+        &self,
+        envelope: &Envelope<'_>,
+        deadline: Instant,
+    ) -> Result<Arc<Policy>, Outcome> {
+        if let Some(ruling) = self.rulebook.ruling(envelope.namespace()) {
+            return Ok(ruling);
+        }
+        let read = self.rulebook.ruling_live(envelope.namespace());
+        let reason = match timeout_at(deadline, read).await {
+            Ok(Ok(ruling)) => return Ok(ruling),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the API server did not answer in time".to_owned(),
+        };
+        let message =
+            format!("the policies for this namespace cannot be told: {reason}; try again");
+        Err(if self.rulebook.set().may_enforce() {
+            Outcome::refuse("namespace_unknown", message)
+        } else {
+            Outcome::warn("namespace_unknown", message)
+        })
+    }
+
+    /// Whether any rule can refuse a Pod there, as far as it is known.
+    fn is_enforcing(&self, envelope: &Envelope<'_>) -> bool {
+        let ruling = self.rulebook.ruling(envelope.namespace());
+        ruling.map_or_else(
+            || self.rulebook.set().may_enforce(),
+            |policy| policy.is_enforcing(),
+        )
     }
 
     fn is_excluded(&self, envelope: &Envelope<'_>) -> bool {

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::judge::NeedRef;
 use crate::image::ecr::EcrHost;
-use crate::policy::Identity;
+use crate::policy::decide::identity_of_key;
+use crate::policy::{Identity, Policy};
 use crate::secret::Wanted;
 use crate::token::TokenKey;
 
@@ -38,9 +39,21 @@ impl Need {
         }
     }
 
-    /// The need behind an entry of a Secret whose other entries a repair must put back.
-    pub(super) fn of_entry(key: &str) -> Option<Self> {
-        Some(Self::new(key, &EcrHost::parse(key)?, Identity::Controller))
+    /// The need behind an `auths` key of a namespace's Secret; `None` when nothing with that key is granted.
+    pub(super) fn of_entry(policy: &Policy, key: &str) -> Option<Self> {
+        let (host, identity) = identity_of_key(policy, key)?;
+        Some(Self::new(key, &host, identity.clone()))
+    }
+
+    /// The same as policy has it now, which may have changed since; `None` when it is not granted any more.
+    pub(super) fn granted_by(self, policy: &Policy) -> Option<Self> {
+        let (_, identity) = identity_of_key(policy, &self.key)?;
+        if self.token.identity == *identity {
+            return Some(self);
+        }
+        let used_at = self.used_at;
+        let now = Self::of_entry(policy, &self.key)?;
+        Some(Self { used_at, ..now })
     }
 
     /// The same, last used then.

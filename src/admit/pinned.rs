@@ -5,7 +5,7 @@ use super::need::Need;
 use crate::event::{Event, Severity, Subject};
 use crate::image::ecr::Host;
 use crate::namespace::{Pins, REGISTRIES_ANNOTATION};
-use crate::policy::{Credential, Policy, decide};
+use crate::policy::{Decision, Policy, Rule, decide};
 use crate::pull_secret::merge::MOST_ENTRIES;
 use crate::review::at_most;
 
@@ -32,13 +32,8 @@ impl Pinned {
     pub(super) fn of(policy: &Policy, pins: &Pins) -> Self {
         let mut pinned = Self::default();
         for entry in pins.entries() {
-            match need(policy, entry) {
-                Ok(need) if pinned.needs.contains(&need) => {}
-                Ok(_) if pinned.needs.len() == MOST_ENTRIES => {
-                    let reason = format!("is one more than the {MOST_ENTRIES} that a Secret holds");
-                    pinned.wrong.push(complaint(entry, &reason));
-                }
-                Ok(need) => pinned.needs.push(need),
+            match needs(policy, entry) {
+                Ok(needs) => pinned.add(entry, needs),
                 Err(reason) => pinned.wrong.push(complaint(entry, &reason)),
             }
         }
@@ -47,6 +42,20 @@ impl Pinned {
             pinned.wrong.push(reason.to_owned());
         }
         pinned
+    }
+
+    fn add(&mut self, entry: &str, needs: Vec<Need>) {
+        for need in needs {
+            if self.needs.contains(&need) {
+                continue;
+            }
+            if self.needs.len() == MOST_ENTRIES {
+                let reason = format!("is one more than the {MOST_ENTRIES} that a Secret holds");
+                self.wrong.push(complaint(entry, &reason));
+                return;
+            }
+            self.needs.push(need);
+        }
     }
 
     /// What is wrong, for people; nothing while all is well.
@@ -90,10 +99,10 @@ fn complaint(entry: &str, reason: &str) -> String {
     format!("{:?} {reason}", at_most(LONGEST_SHOWN, entry))
 }
 
-/// The credential for one entry, or why there is none.
-fn need(policy: &Policy, entry: &str) -> Result<Need, String> {
-    match Host::classify(entry) {
-        Host::Private(_) => {}
+/// The credentials for one entry, or why there are none.
+fn needs(policy: &Policy, entry: &str) -> Result<Vec<Need>, String> {
+    let host = match Host::classify(entry) {
+        Host::Private(host) => host,
         Host::Public(_) => return Err("is public and needs no credential: leave it out".to_owned()),
         Host::ForeignRegion(foreign) => {
             return Err(format!(
@@ -108,22 +117,39 @@ fn need(policy: &Policy, entry: &str) -> Result<Need, String> {
                     .to_owned(),
             );
         }
-    }
+    };
     // Policy judges images, and by all but the repository this is as good as any.
     let image = format!("{entry}/any:any");
     let decision = decide(policy, &image);
-    if decision.is_refused() {
+    if decision.is_of_forbidden_registry() {
         let finding = decision.finding.as_ref();
         let rule = finding.map(|finding| finding.rule);
         let (id, help) = rule.map_or(("", ""), |rule| (rule.id(), rule.help()));
         return Err(format!("is not allowed [{id}]: {help}"));
     }
-    match decision.credential {
-        Credential::Secret { host, key, identity } => Ok(Need::from(&NeedRef { host, key, identity })),
-        Credential::NotNeeded => Err(
-            "gets no credential, because nodes pull from it by themselves (nativeRegistries): leave it out".to_owned(),
-        ),
+    let keys = policy.keys_needed_of(&host);
+    if !keys.is_empty() {
+        let needs = keys.iter().map(|(key, identity)| {
+            Need::from(&NeedRef {
+                host,
+                key,
+                identity,
+            })
+        });
+        return Ok(needs.collect());
     }
+    Err(if is_ungranted(&decision) {
+        "is not granted to this namespace by any policy: leave it out, or ask those who write the policies".to_owned()
+    } else {
+        "gets no credential, because nodes pull from it by themselves (nativeRegistries, or credentials: Skip of a \
+         policy): leave it out"
+            .to_owned()
+    })
+}
+
+fn is_ungranted(decision: &Decision<'_>) -> bool {
+    let mut findings = decision.finding.iter().chain(&decision.others);
+    findings.any(|finding| finding.rule == Rule::NotGranted)
 }
 
 #[cfg(test)]
@@ -152,7 +178,7 @@ mod tests {
             123456789012.dkr.ecr.us-east-1.amazonaws.com, public.ecr.aws";
         insta::assert_snapshot!(warnings(&policy, wrong), @r#"
         namespace annotation ecr-admission.dev/registries: "111111111111.dkr.ecr.eu-west-1.amazonaws.com" is not allowed [account-not-allowed]: The registry's AWS account must be one of allowedAccounts.
-        namespace annotation ecr-admission.dev/registries: "123456789012.dkr.ecr.us-east-1.amazonaws.com" gets no credential, because nodes pull from it by themselves (nativeRegistries): leave it out
+        namespace annotation ecr-admission.dev/registries: "123456789012.dkr.ecr.us-east-1.amazonaws.com" gets no credential, because nodes pull from it by themselves (nativeRegistries, or credentials: Skip of a policy): leave it out
         namespace annotation ecr-admission.dev/registries: "public.ecr.aws" is public and needs no credential: leave it out
         "#);
     }

@@ -22,7 +22,11 @@ impl Admission {
         pod: &Pod<'_>,
         deadline: Instant,
     ) -> Outcome {
-        let judgement = Judgement::of(&self.settings.policy, pod);
+        let policy = match self.ruling(envelope, deadline).await {
+            Ok(policy) => policy,
+            Err(outcome) => return outcome,
+        };
+        let judgement = Judgement::of(&policy, pod);
         if let Some(refused) = judgement.refusal() {
             return refused;
         }
@@ -35,9 +39,10 @@ impl Admission {
             Outcome::allow("injection_off")
         } else if webhook == Webhook::Validating && !refers {
             // Reinvocation never calls a webhook for the first time, so this is the last chance to notice.
-            self.not_injected()
+            self.not_injected(policy.on_failure)
         } else {
-            self.ensure(envelope, &judgement, deadline).await
+            let ensure = self.ensure(envelope, &judgement, policy.on_failure, deadline);
+            ensure.await
         };
         if webhook == Webhook::Mutating && injects && !refers && !judgement.needs.is_empty() {
             let absent = !pod.has_image_pull_secrets();
@@ -51,7 +56,7 @@ impl Admission {
         }
         let mut outcome = judgement.remark(outcome);
         if webhook == Webhook::Mutating && !namespace.pins.is_empty() {
-            let pinned = Pinned::of(&self.settings.policy, &namespace.pins);
+            let pinned = Pinned::of(&policy, &namespace.pins);
             outcome.answer.warnings.extend(pinned.warnings());
         }
         outcome
@@ -65,14 +70,20 @@ impl Admission {
         pod: &Pod<'_>,
         deadline: Instant,
     ) -> Outcome {
-        let judgement = Judgement::of_update(&self.settings.policy, review);
+        let policy = match self.ruling(&review.envelope, deadline).await {
+            Ok(policy) => policy,
+            Err(outcome) => return outcome,
+        };
+        let judgement = Judgement::of_update(&policy, review);
         if let Some(refused) = judgement.refusal() {
             return refused;
         }
         let outcome = if judgement.needs.is_empty() {
             Outcome::allow("no_new_private_ecr_image")
         } else if pod.refers_to(&self.settings.secret) {
-            self.ensure(&review.envelope, &judgement, deadline).await
+            let (envelope, on_failure) = (&review.envelope, policy.on_failure);
+            self.ensure(envelope, &judgement, on_failure, deadline)
+                .await
         } else {
             Outcome::allow("injection_off")
         };
@@ -84,6 +95,7 @@ impl Admission {
         &self,
         envelope: &Envelope<'_>,
         judgement: &Judgement<'_>,
+        on_failure: OnFailure,
         deadline: Instant,
     ) -> Outcome {
         let namespace = envelope.namespace();
@@ -118,7 +130,7 @@ impl Admission {
             Ok(()) if envelope.dry_run() => Outcome::allow("dry_run"),
             Ok(()) => Outcome::allow("ensured"),
             Err(error) => {
-                let outcome = self.without_credential(&error);
+                let outcome = without_credential(&error, on_failure);
                 let heals = outcome.answer.refusal.is_none() && !error.is_final();
                 if heals && !envelope.dry_run() {
                     self.healer.heal(namespace, needs());
@@ -128,31 +140,31 @@ impl Admission {
         }
     }
 
-    /// What becomes of a Pod that has no usable credential. The API server cuts long warnings, so the first words must
-    /// say it.
-    fn without_credential(&self, error: &EnsureError) -> Outcome {
-        let reason = error.label();
-        match self.settings.policy.on_failure {
-            OnFailure::Deny => Outcome::refuse(reason, format!("no pull credential: {error}")),
-            OnFailure::Admit if error.is_final() => {
-                Outcome::warn(reason, format!("no pull credential: {error}"))
-            }
-            OnFailure::Admit => Outcome::warn(
-                reason,
-                format!("no pull credential yet, still trying: {error}"),
-            ),
-        }
-    }
-
-    fn not_injected(&self) -> Outcome {
+    fn not_injected(&self, on_failure: OnFailure) -> Outcome {
         let secret = &self.settings.secret;
         let message = format!(
             "private ECR image without Secret {secret} in imagePullSecrets: another webhook changed the image, or \
              ecr-admission was not asked; recreate the Pod"
         );
-        match self.settings.policy.on_failure {
+        match on_failure {
             OnFailure::Admit => Outcome::warn("not_injected", message),
             OnFailure::Deny => Outcome::refuse("not_injected", message),
         }
+    }
+}
+
+/// What becomes of a Pod that has no usable credential. The API server cuts long warnings, so the first words must
+/// say it.
+fn without_credential(error: &EnsureError, on_failure: OnFailure) -> Outcome {
+    let reason = error.label();
+    match on_failure {
+        OnFailure::Deny => Outcome::refuse(reason, format!("no pull credential: {error}")),
+        OnFailure::Admit if error.is_final() => {
+            Outcome::warn(reason, format!("no pull credential: {error}"))
+        }
+        OnFailure::Admit => Outcome::warn(
+            reason,
+            format!("no pull credential yet, still trying: {error}"),
+        ),
     }
 }

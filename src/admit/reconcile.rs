@@ -2,10 +2,9 @@
 //! Pod; one whose Secret somebody deleted or edited gets it back; one whose Pods wait for what a replica was about to
 //! make when it died gets it from whoever looks next. Every replica does it; whoever comes second finds it done.
 //!
-//! All Pods are looked through at the start, after a list that follows missed events, and once an hour: in pages, as
-//! views that nobody keeps. What is kept is one item for each namespace in need.
+//! All Pods are looked through at the start, once more five minutes later, after a list that follows missed events, and
+//! once an hour: in pages, as views that nobody keeps. What is kept is one item for each namespace in need.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::Settings;
@@ -23,10 +23,13 @@ use super::metrics::Metrics;
 use super::need::Need;
 use super::pinned::{self, Pinned};
 use super::survey::Surveyor;
+use super::surveying::Found;
 use crate::clock::Clock;
 use crate::event::Events;
 use crate::namespace::NamespaceIndex;
+use crate::policy::Policy;
 use crate::pull_secret::merge::MOST_ENTRIES;
+use crate::rulebook::Rulebook;
 use crate::secret::{Lookup, PodImages, SecretIndex, StoreError, WriteError};
 
 /// The time between two surveys of all Pods, an hour on average, and the part of it that is left to chance.
@@ -36,10 +39,11 @@ const SURVEY_JITTER: Duration = Duration::from_mins(12);
 const LEAST_BETWEEN_SURVEYS: Duration = Duration::from_mins(5);
 /// Over how much time the replicas of an API server that has come back spread their surveys.
 const AFTER_LIST: Duration = Duration::from_secs(10);
+/// The wait before Pods that passed us, and have not started yet, are looked at again: they may fail only then. Twice as
+/// long each time, because some wait for ever.
+const AFTER_UNDECIDED: Duration = Duration::from_mins(1);
 /// The wait before a survey that failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(20);
-/// The least time between two pages of Pods: a survey of a large cluster takes minutes, which nobody waits for.
-const PAGE_INTERVAL: Duration = Duration::from_millis(50);
 /// The least time between the starts of work in two namespaces, and the most at once.
 const START_INTERVAL: Duration = Duration::from_millis(20);
 const AT_ONCE: usize = 32;
@@ -52,6 +56,7 @@ pub(super) struct ReconcileParts {
     pub(super) ensurer: Ensurer,
     pub(super) index: Arc<SecretIndex>,
     pub(super) namespaces: Arc<NamespaceIndex>,
+    pub(super) rulebook: Arc<Rulebook>,
     pub(super) pods: Arc<dyn PodImages>,
     pub(super) events: Arc<Events>,
     pub(super) clock: Clock,
@@ -60,7 +65,7 @@ pub(super) struct ReconcileParts {
 
 /// Looks after namespaces that no admission and no renewal looks after.
 pub(super) struct Reconciler {
-    parts: ReconcileParts,
+    pub(super) parts: ReconcileParts,
     failing: AtomicUsize,
 }
 
@@ -68,12 +73,16 @@ pub(super) struct Reconciler {
 struct Work<'a> {
     agenda: Agenda,
     under_way: FuturesUnordered<BoxFuture<'a, (Box<str>, Mended)>>,
-    survey: Fuse<BoxFuture<'a, Result<BTreeSet<Box<str>>, StoreError>>>,
+    survey: Fuse<BoxFuture<'a, Result<Found, StoreError>>>,
     survey_at: Instant,
+    /// The wait before the next survey should the last have left something open.
+    recheck: Duration,
     /// A list came while a survey was under way, which may have missed something.
     overtaken: bool,
     surveyed_at: Option<Instant>,
     starts: Interval,
+    /// Of policies.
+    changes: watch::Receiver<u64>,
 }
 
 impl Reconciler {
@@ -113,13 +122,27 @@ impl Reconciler {
             under_way: FuturesUnordered::new(),
             survey: Fuse::terminated(),
             survey_at: self.parts.clock.monotonic(),
+            recheck: AFTER_UNDECIDED,
             overtaken: false,
             surveyed_at: None,
             starts,
+            changes: self.parts.rulebook.changes(),
         };
+        self.overrule(&mut work).await;
         loop {
             self.step(&mut work).await;
             self.failing.store(work.agenda.failing(), Ordering::Relaxed);
+        }
+    }
+
+    /// Has looked into what is granted no more.
+    async fn overrule(&self, work: &mut Work<'_>) {
+        let why = Why {
+            pods: true,
+            touched: false,
+        };
+        for namespace in self.overruled().await {
+            work.agenda.add(namespace, why, true);
         }
     }
 
@@ -140,8 +163,11 @@ impl Reconciler {
             biased;
             () = self.parts.namespaces.attention().changed() => {
                 let drawn = self.parts.namespaces.attention().take();
+                // Other labels can mean other grants, for Pods that are there already.
+                let why = Why { pods: !self.parts.rulebook.set().is_empty(), touched: false };
                 for namespace in drawn.namespaces {
-                    work.agenda.add(namespace, Why::default(), true);
+                    self.parts.index.forget_insisting_in(&namespace);
+                    work.agenda.add(namespace, why, true);
                 }
                 if drawn.all {
                     self.hasten(work);
@@ -156,6 +182,12 @@ impl Reconciler {
                 if drawn.all {
                     self.hasten(work);
                 }
+            }
+            Ok(()) = work.changes.changed() => {
+                self.parts.index.forget_insisting();
+                self.overrule(work).await;
+                // What is granted from now on may be what Pods wait for.
+                self.hasten(work);
             }
             Some((namespace, mended)) = work.under_way.next() => {
                 let jitter = |most| clock.jitter(most);
@@ -188,14 +220,14 @@ impl Reconciler {
         work.survey_at = work.survey_at.min(at);
     }
 
-    fn surveyed(&self, work: &mut Work<'_>, found: Result<BTreeSet<Box<str>>, StoreError>) {
+    fn surveyed(&self, work: &mut Work<'_>, found: Result<Found, StoreError>) {
         let clock = &self.parts.clock;
         let now = clock.monotonic();
         let wait = match found {
-            Ok(namespaces) => {
+            Ok(found) => {
                 self.parts.metrics.reconciled("ok");
                 work.surveyed_at = Some(now);
-                let count = namespaces.len();
+                let count = found.in_need.len();
                 if count > 0 {
                     tracing::info!(namespaces = count, "namespaces lack a pull Secret");
                 }
@@ -203,13 +235,21 @@ impl Reconciler {
                     pods: true,
                     touched: false,
                 };
-                for namespace in namespaces {
+                for namespace in found.in_need {
                     work.agenda.add(namespace, why, false);
                 }
-                if std::mem::take(&mut work.overtaken) {
+                let usual = if std::mem::take(&mut work.overtaken) {
                     LEAST_BETWEEN_SURVEYS
                 } else {
                     BETWEEN_SURVEYS + clock.jitter(SURVEY_JITTER)
+                };
+                if found.undecided {
+                    let recheck = work.recheck.min(usual);
+                    work.recheck = recheck * 2;
+                    recheck
+                } else {
+                    work.recheck = AFTER_UNDECIDED;
+                    usual
                 }
             }
             Err(error) => {
@@ -221,56 +261,26 @@ impl Reconciler {
         work.survey_at = now + wait;
     }
 
-    /// Looks through all Pods and pins, and tells of Pods that nothing can help; returns the namespaces in need.
-    async fn survey(&self) -> Result<BTreeSet<Box<str>>, StoreError> {
-        let parts = &self.parts;
-        let mut in_need: BTreeSet<Box<str>> = BTreeSet::new();
-        for namespace in parts.namespaces.pinning() {
-            in_need.insert(namespace);
-        }
-        let mut unhealable = 0;
-        let mut next: Option<String> = None;
-        loop {
-            let page = parts.pods.page(None, next.as_deref()).await?;
-            for pod in &page.pods {
-                if parts.settings.excluded_namespaces.contains(&pod.namespace) {
-                    continue;
-                }
-                let namespace = parts.namespaces.get(&pod.namespace);
-                let surveyor = self.surveyor();
-                if let Some(event) = surveyor.unhealable(pod, &namespace) {
-                    unhealable += 1;
-                    parts.events.tell(event);
-                }
-                let lacks = || {
-                    let needs = surveyor.needs(pod, &namespace);
-                    !self.missing(&pod.namespace, needs).is_empty()
-                };
-                if !namespace.terminating && !in_need.contains(&*pod.namespace) && lacks() {
-                    in_need.insert(pod.namespace.as_str().into());
-                }
-            }
-            next = page.next;
-            if next.is_none() {
-                break;
-            }
-            tokio::time::sleep(PAGE_INTERVAL).await;
-        }
-        parts.metrics.found_unhealable(unhealable);
-        Ok(in_need)
-    }
-
     /// Gives a namespace what it needs.
     async fn look_into(&self, namespace: &str, why: Why) -> Mended {
+        let revokes = self.holds_other_than_granted(namespace);
+        let why = Why {
+            pods: why.pods || revokes,
+            ..why
+        };
         let needs = match self.needs(namespace, why).await {
             Ok(needs) => self.missing(namespace, needs),
             Err(error) => {
                 tracing::warn!(namespace, %error, "cannot tell what Pods need");
+                if revokes {
+                    // Its outcome is logged and counted, and there is another try.
+                    let _ = self.parts.ensurer.retry(namespace, Vec::new()).await;
+                }
                 let not_before = self.parts.clock.monotonic();
                 return Mended::Failed { not_before };
             }
         };
-        if needs.is_empty() {
+        if needs.is_empty() && !revokes {
             return Mended::Done;
         }
         let absent = matches!(self.parts.index.look_up(namespace), Lookup::Absent);
@@ -307,7 +317,10 @@ impl Reconciler {
             }
             return Ok(Vec::new());
         }
-        let pinned = Pinned::of(&parts.settings.policy, &namespace.pins);
+        let Some(policy) = parts.rulebook.ruling(name) else {
+            return Ok(Vec::new());
+        };
+        let pinned = Pinned::of(&policy, &namespace.pins);
         if let Some(event) = pinned.event(name) {
             parts.events.tell(event);
         }
@@ -315,15 +328,16 @@ impl Reconciler {
         if !why.pods {
             return Ok(needs);
         }
-        let surveyor = self.surveyor();
+        let surveyor = self.surveyor(&policy);
         let mut next: Option<String> = None;
         loop {
             let page = parts.pods.page(Some(name), next.as_deref()).await;
             let page = page.map_err(WriteError::from)?;
             let of_pods = page.pods.iter();
             for need in of_pods.flat_map(|pod| surveyor.needs(pod, &namespace)) {
-                if needs.len() < MOST_ENTRIES && !needs.contains(&need) {
-                    needs.push(need);
+                let is_new = !needs.iter().any(|known| **known.key() == *need.key);
+                if needs.len() < MOST_ENTRIES && is_new {
+                    needs.push(Need::from(&need));
                 }
             }
             next = page.next;
@@ -335,19 +349,16 @@ impl Reconciler {
 
     /// Those that the namespace's Secret does not hold.
     fn missing(&self, namespace: &str, mut needs: Vec<Need>) -> Vec<Need> {
-        if needs.is_empty() {
-            return needs;
-        }
-        if let Lookup::Known(known) = self.parts.index.look_up(namespace) {
-            let now = self.parts.clock.moment();
-            needs.retain(|need| !known.freshness(need.wanted(), now).is_usable());
+        if !needs.is_empty() {
+            let lacks = self.lacks(namespace);
+            needs.retain(|need| lacks(need.wanted()));
         }
         needs
     }
 
-    fn surveyor(&self) -> Surveyor<'_> {
+    pub(super) fn surveyor<'a>(&'a self, policy: &'a Policy) -> Surveyor<'a> {
         Surveyor {
-            policy: &self.parts.settings.policy,
+            policy,
             secret: &self.parts.settings.secret,
         }
     }

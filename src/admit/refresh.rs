@@ -17,7 +17,6 @@ use futures_util::stream;
 use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::Settings;
 use super::ensure::Ensurer;
 use super::failure::EnsureError;
 use super::metrics::Metrics;
@@ -25,7 +24,9 @@ use super::need::Need;
 use super::pinned::Pinned;
 use crate::clock::{Clock, Moment};
 use crate::namespace::NamespaceIndex;
+use crate::policy::{Credential, Policy, decide};
 use crate::pull_secret::state::between;
+use crate::rulebook::Rulebook;
 use crate::secret::{Known, PodImages, SecretIndex, Standing, WriteError};
 
 /// The most and the least time between two looks through the index (a few milliseconds for 10,000 namespaces), and the
@@ -49,10 +50,10 @@ const UNUSED_WAIT: Duration = Duration::from_hours(1);
 
 /// What a [`Refresher`] works with.
 pub(super) struct RefreshParts {
-    pub(super) settings: Arc<Settings>,
     pub(super) ensurer: Ensurer,
     pub(super) index: Arc<SecretIndex>,
     pub(super) namespaces: Arc<NamespaceIndex>,
+    pub(super) rulebook: Arc<Rulebook>,
     pub(super) pods: Arc<dyn PodImages>,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
@@ -244,19 +245,28 @@ impl Refresher {
     }
 
     async fn renew(&self, namespace: &str, known: &Known) -> Result<Renewal, EnsureError> {
+        let Some(policy) = self.parts.rulebook.ruling(namespace) else {
+            // Nobody has heard of it, so it is gone, or will be heard of in a moment.
+            return Ok(Renewal::Unchanged);
+        };
         let images = self.parts.pods.images(namespace).await;
         let images = images.map_err(WriteError::from)?;
-        let pinned = self.parts.namespaces.get(namespace).pins;
-        let pinned = Pinned::of(&self.parts.settings.policy, &pinned).needs;
-        let mut used: HashSet<&str> = images.iter().filter_map(|image| registry(image)).collect();
+        let namespace_known = self.parts.namespaces.get(namespace);
+        let pinned = Pinned::of(&policy, &namespace_known.pins).needs;
+        let mut used: HashSet<&str> = images
+            .iter()
+            .filter_map(|image| key(&policy, image))
+            .collect();
         used.extend(pinned.iter().map(|need| &**need.key()));
         let now = self.parts.clock.moment();
         let entries: Vec<Standing<'_>> = known.standings(now).collect();
-        let needs = entries.iter().filter_map(|entry| need(entry, &used, now));
+        let needs = entries
+            .iter()
+            .filter_map(|entry| need(&policy, entry, &used, now));
         let mut needs: Vec<Need> = needs.collect();
         if !known.is_trusted(now.monotonic) {
             // The state may have been edited too: what Pods use is put back whatever it says.
-            let lost = used.iter().filter_map(|host| Need::of_entry(host));
+            let lost = used.iter().filter_map(|key| Need::of_entry(&policy, key));
             let lost = lost.filter(|lost| !needs.iter().any(|need| need.key() == lost.key()));
             let lost: Vec<Need> = lost.collect();
             needs.extend(lost);
@@ -289,20 +299,22 @@ fn is_due(entry: &Standing<'_>, share: f64) -> bool {
     entry.left + (entry.life / SPREAD).mul_f64(share) <= entry.life / 2
 }
 
-/// The registry of an image string.
-fn registry(image: &str) -> Option<&str> {
-    Some(image.split_once('/')?.0)
+/// The `auths` key that an image is pulled with.
+fn key<'a>(policy: &'a Policy, image: &'a str) -> Option<&'a str> {
+    match decide(policy, image).credential {
+        Credential::Secret { key, .. } => Some(key),
+        Credential::NotNeeded => None,
+    }
 }
 
 /// The need behind an entry that a Pod uses, or has used lately; `None` for what is left to expire.
-fn need(entry: &Standing<'_>, used: &HashSet<&str>, now: Moment) -> Option<Need> {
-    let host = entry.key.split('/').next().unwrap_or(entry.key);
-    let used_at: Timestamp = if used.contains(host) {
+fn need(policy: &Policy, entry: &Standing<'_>, used: &HashSet<&str>, now: Moment) -> Option<Need> {
+    let used_at: Timestamp = if used.contains(entry.key) {
         now.wall
     } else if between(entry.used_at, now.wall) < KEPT_UNUSED {
         entry.used_at
     } else {
         return None;
     };
-    Some(Need::of_entry(entry.key)?.used_at(used_at))
+    Some(Need::of_entry(policy, entry.key)?.used_at(used_at))
 }

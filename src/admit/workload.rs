@@ -1,5 +1,7 @@
 //! A workload's template: a warning when its Pods would be refused.
 
+use tokio::time::Instant;
+
 use super::judge::Judgement;
 use super::{Admission, Outcome, Webhook};
 use crate::manifest::pod_spec_pointer;
@@ -8,11 +10,12 @@ use crate::review::{Envelope, parse_workload};
 
 impl Admission {
     /// A workload is never refused: its author is warned that its Pods would be.
-    pub(super) fn workload(
+    pub(super) async fn workload(
         &self,
         webhook: Webhook,
         body: &[u8],
         envelope: &Envelope<'_>,
+        deadline: Instant,
     ) -> Outcome {
         let asked = webhook == Webhook::Validating && envelope.subresource().is_empty();
         let pointer = pod_spec_pointer(envelope.group(), envelope.kind());
@@ -22,7 +25,11 @@ impl Admission {
         let Ok(Some(template)) = parse_workload(body, pointer) else {
             return Outcome::allow("no_pod_template");
         };
-        let judgement = Judgement::of(&self.settings.policy, &template);
+        // Whether it can be told or not, its Pods will be asked about.
+        let Ok(policy) = self.ruling(envelope, deadline).await else {
+            return Outcome::allow("namespace_unknown");
+        };
+        let judgement = Judgement::of(&policy, &template);
         let Some(decisive) = judgement.decisive() else {
             return Outcome::allow("workload");
         };

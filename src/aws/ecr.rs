@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_config::{Region, SdkConfig};
+use aws_config::Region;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_ecr::Client;
@@ -19,8 +19,8 @@ use aws_smithy_runtime_api::client::orchestrator::SensitiveOutput;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::{DateTime, Format};
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -29,12 +29,13 @@ use super::answer;
 use super::chain::{Basis, DefaultChain};
 use super::credentials::SharedCredentials;
 use super::failure::{self, Place};
-use super::role;
+use super::role::Roles;
+use super::role_failure::{self, Refused};
 use super::settings::{AwsSettings, SetupError};
 use crate::clock::Clock;
 use crate::policy::spec;
 use crate::policy::{Identity, RoleIdentity};
-use crate::token::{MintError, MintErrorKind, Token, TokenKey, TokenSource};
+use crate::token::{MintError, Token, TokenKey, TokenSource};
 
 /// Of how many regions it is remembered that their tokens' expiry cannot be believed.
 const DOUBTED_REGIONS_MAX: usize = 64;
@@ -44,8 +45,7 @@ const DOUBTED_REGIONS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct EcrTokenSource {
     client: Client,
-    /// What STS is reached by.
-    sdk: SdkConfig,
+    roles: Roles,
     credentials: SharedCredentials,
     clock: Clock,
     life: TokenLife,
@@ -90,7 +90,7 @@ impl EcrTokenSource {
         }
         Self {
             client: Client::from_conf(config.build()),
-            sdk,
+            roles: Roles::new(&sdk, settings),
             credentials: SharedCredentials::new(provider, clock.clone()),
             clock: clock.clone(),
             life: settings.token_life,
@@ -113,36 +113,39 @@ impl EcrTokenSource {
         let deadline = self.clock.monotonic() + self.mint_timeout;
         let base = self.by(deadline, self.base()).await?;
         let minted = self.mint_with(key, &base, deadline).await;
-        minted.map_err(|refused| {
-            if refused.blames_credentials {
-                self.credentials.refused(&base);
-            }
-            refused.error
-        })
+        minted.map_err(|refused| self.blame(&base, refused))
     }
 
-    async fn mint_with_role(
+    /// A token that is made in a new session of a role, and when that session ends.
+    ///
+    /// # Errors
+    /// As [`TokenSource::mint`].
+    pub async fn mint_in_session(
         &self,
         key: &TokenKey,
         role: &RoleIdentity,
-    ) -> Result<Token, MintError> {
+    ) -> Result<(Token, Option<Timestamp>), MintError> {
         let deadline = self.clock.monotonic() + self.mint_timeout;
         let base = self.by(deadline, self.base()).await?;
         // Large, and only on this way.
-        let session = role::assume(&self.sdk, base.clone(), role).boxed();
-        let session = self.by(deadline, session).await.inspect_err(|error| {
-            if error.kind == MintErrorKind::ExpiredCredentials {
-                self.credentials.refused(&base);
-            }
-        })?;
-        let minted = self.mint_with(key, &session, deadline).await;
-        let mut token = minted.map_err(|refused| refused.error)?;
+        let session = self.roles.assume(&base, role, deadline).boxed().await;
+        let session = session.map_err(|refused| self.blame(&base, refused))?;
+        let minted = self.mint_with(key, &session.credentials, deadline).await;
+        let mut token = minted.map_err(|refused| role_failure::named(&refused.error, role))?;
         if role.token_life() == spec::TokenLife::Session
-            && let Some(end) = session.expiry().and_then(|at| Timestamp::try_from(at).ok())
+            && let Some(end) = session.ends_at
         {
             token.expires_at = token.expires_at.min(end);
         }
-        Ok(token)
+        Ok((token, session.ends_at))
+    }
+
+    /// Has base credentials loaded anew that AWS has refused.
+    fn blame(&self, base: &Credentials, refused: Refused) -> MintError {
+        if refused.blames_credentials {
+            self.credentials.refused(base);
+        }
+        refused.error
     }
 
     async fn base(&self) -> Result<Credentials, MintError> {
@@ -222,27 +225,14 @@ impl EcrTokenSource {
     }
 }
 
-/// Why ECR gave no token.
-struct Refused {
-    error: MintError,
-    /// Whether other credentials should be loaded.
-    blames_credentials: bool,
-}
-
-impl From<MintError> for Refused {
-    fn from(error: MintError) -> Self {
-        Self {
-            error,
-            blames_credentials: false,
-        }
-    }
-}
-
 impl TokenSource for EcrTokenSource {
     fn mint<'a>(&'a self, key: &'a TokenKey) -> BoxFuture<'a, Result<Token, MintError>> {
         match &key.identity {
             Identity::Controller => self.mint_with_base_credentials(key).boxed(),
-            Identity::Role(role) => self.mint_with_role(key, role).boxed(),
+            Identity::Role(role) => {
+                let minted = self.mint_in_session(key, role);
+                minted.map_ok(|(token, _)| token).boxed()
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ const SKEW_WORTH_SAYING: SignedDuration = SignedDuration::from_mins(2);
 const QUOTE_CHARS_MAX: usize = 300;
 
 /// Error codes that ask to slow down. The SDK does not know `ThrottleException`, which ECR's own documentation names.
-const THROTTLED: &[&str] = &[
+pub(super) const THROTTLED: &[&str] = &[
     "Throttling",
     "ThrottlingException",
     "ThrottleException",
@@ -33,25 +33,25 @@ const THROTTLED: &[&str] = &[
     "LimitExceededException",
     "SlowDown",
 ];
-const EXPIRED: &[&str] = &[
+pub(super) const EXPIRED: &[&str] = &[
     "ExpiredToken",
     "ExpiredTokenException",
     "TokenRefreshRequired",
 ];
-const UNKNOWN_KEY: &[&str] = &[
+pub(super) const UNKNOWN_KEY: &[&str] = &[
     "UnrecognizedClientException",
     "InvalidClientTokenId",
     "InvalidAccessKeyId",
     "IncompleteSignature",
     "MissingAuthenticationToken",
 ];
-const BAD_SIGNATURE: &[&str] = &[
+pub(super) const BAD_SIGNATURE: &[&str] = &[
     "SignatureDoesNotMatch",
     "InvalidSignatureException",
     "RequestExpired",
     "RequestTimeTooSkewed",
 ];
-const DENIED: &[&str] = &[
+pub(super) const DENIED: &[&str] = &[
     "AccessDenied",
     "AccessDeniedException",
     "NotAuthorized",
@@ -152,15 +152,6 @@ pub(super) fn credentials(cause: &CredentialsError, role: Option<&str>) -> MintE
         kind,
         format!("AWS credentials could not be loaded: {advice} ({said})"),
     )
-}
-
-/// Why a role that a policy names could not be assumed.
-pub(super) fn role(cause: &CredentialsError, arn: &str) -> MintError {
-    let MintError { kind, message } = credentials(cause, Some(arn));
-    if message.contains(arn) {
-        return error(kind, message);
-    }
-    error(kind, format!("role {arn}: {message}"))
 }
 
 /// STS does not say which role it was.
@@ -320,7 +311,7 @@ fn clock_hint(place: &Place<'_>) -> String {
 
 /// The first line of somebody else's words, cut, without control characters, and none of it where it might quote a
 /// signed request.
-fn quote(said: &str) -> String {
+pub(super) fn quote(said: &str) -> String {
     let line = said.lines().next().unwrap_or_default();
     if line.to_ascii_lowercase().contains("x-amz-") {
         return "details withheld".to_owned();

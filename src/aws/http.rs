@@ -26,14 +26,15 @@ use super::settings::{AwsSettings, SetupError};
 
 /// Builds the client. Reads the CA bundle and the machine's certificates; no network.
 pub(super) async fn client(settings: &AwsSettings) -> Result<SharedHttpClient, SetupError> {
-    let trust = TrustStore::empty().with_pem_certificate(pem(&roots(settings).await?));
-    // Cannot fail: building a context only moves the trust store. The SDK's signature says otherwise.
-    let tls = TlsContext::builder().with_trust_store(trust).build();
-    Ok(SharedHttpClient::new(Client {
-        tls: tls.unwrap_or_default(),
-        proxy: proxy(settings)?,
-        connectors: Mutex::default(),
-    }))
+    Ok(SharedHttpClient::new(Client::new(settings).await?))
+}
+
+/// Its connector alone, for calls that are not the SDK's.
+pub(super) async fn connector(
+    settings: &AwsSettings,
+    timeouts: &HttpConnectorSettings,
+) -> Result<SharedHttpConnector, SetupError> {
+    Ok(Client::new(settings).await?.connector(timeouts))
 }
 
 struct Client {
@@ -41,6 +42,38 @@ struct Client {
     proxy: ProxyConfig,
     /// One connector (a pool of connections) for each pair of time-outs; there are a handful.
     connectors: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
+}
+
+impl Client {
+    async fn new(settings: &AwsSettings) -> Result<Self, SetupError> {
+        let trust = TrustStore::empty().with_pem_certificate(pem(&roots(settings).await?));
+        // Cannot fail: building a context only moves the trust store. The SDK's signature says otherwise.
+        let tls = TlsContext::builder().with_trust_store(trust).build();
+        Ok(Self {
+            tls: tls.unwrap_or_default(),
+            proxy: proxy(settings)?,
+            connectors: Mutex::default(),
+        })
+    }
+
+    fn connector(&self, settings: &HttpConnectorSettings) -> SharedHttpConnector {
+        let timeouts: Timeouts = (settings.connect_timeout(), settings.read_timeout());
+        let mut connectors = self
+            .connectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let connector = connectors.entry(timeouts).or_insert_with(|| {
+            let connector = Connector::builder()
+                .connector_settings(settings.clone())
+                .sleep_impl(TokioSleep::new())
+                .proxy_config(self.proxy.clone())
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(self.tls.clone())
+                .build_with_resolver(Resolver);
+            SharedHttpConnector::new(connector)
+        });
+        connector.clone()
+    }
 }
 
 /// To connect and to read.
@@ -59,22 +92,7 @@ impl HttpClient for Client {
         settings: &HttpConnectorSettings,
         _components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        let timeouts: Timeouts = (settings.connect_timeout(), settings.read_timeout());
-        let mut connectors = self
-            .connectors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let connector = connectors.entry(timeouts).or_insert_with(|| {
-            let connector = Connector::builder()
-                .connector_settings(settings.clone())
-                .sleep_impl(TokioSleep::new())
-                .proxy_config(self.proxy.clone())
-                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-                .tls_context(self.tls.clone())
-                .build_with_resolver(Resolver);
-            SharedHttpConnector::new(connector)
-        });
-        connector.clone()
+        self.connector(settings)
     }
 }
 

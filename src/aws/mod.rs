@@ -6,11 +6,14 @@ mod credentials;
 mod ecr;
 mod failure;
 mod http;
+mod registry;
 mod role;
+mod role_failure;
 mod settings;
 mod time;
 mod transport;
 
 pub use answer::TokenLife;
 pub use ecr::EcrTokenSource;
+pub use registry::{Reading, Registry};
 pub use settings::{AwsSettings, SetupError};

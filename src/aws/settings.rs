@@ -20,12 +20,17 @@ pub struct AwsSettings {
     pub no_proxy: String,
     /// ECR's endpoint, instead of the one that the SDK finds.
     pub endpoint: Option<String>,
+    /// STS's endpoint for the roles that policies name, instead of the one that the SDK finds.
+    pub sts_endpoint: Option<String>,
     /// The region whose STS is asked for credentials when neither the environment nor the profile names a region.
     pub fallback_region: String,
     /// The role that a web identity is to assume, as messages name it.
     pub role: Option<String>,
     /// How long a token is taken to live when AWS's answer cannot be believed.
     pub token_life: TokenLife,
+    /// How long the session of a role that a policy names is to last; AWS's default, an hour, unless it is said. AWS takes
+    /// 15 minutes at least.
+    pub session_length: Option<Duration>,
     /// How long one mint may take, credentials and one retry included: less than an admission's deadline.
     pub mint_timeout: Duration,
 }
@@ -37,9 +42,11 @@ impl Default for AwsSettings {
             proxy: None,
             no_proxy: String::new(),
             endpoint: None,
+            sts_endpoint: None,
             fallback_region: region_of_partition("aws").to_owned(),
             role: None,
             token_life: TokenLife::default(),
+            session_length: None,
             mint_timeout: Duration::from_secs(4),
         }
     }

@@ -8,6 +8,8 @@ use crate::admit::{self, Admission, Parts};
 use crate::clock::Clock;
 use crate::event::{self, EventSink, Events};
 use crate::namespace::NamespaceIndex;
+use crate::policy::{Policy, PolicySet};
+use crate::rulebook::{LiveReads, NothingLive, Rulebook};
 use crate::secret::{self, PodImages, SecretIndex, SecretStore, SecretWriter};
 use crate::token::{self, TokenCache, TokenSource};
 
@@ -26,6 +28,27 @@ pub struct Outside {
     pub tokens: Arc<dyn TokenSource>,
 }
 
+/// What is allowed.
+pub struct Rules {
+    /// At first.
+    pub policies: PolicySet,
+    /// Whether some of them, or of those that may come later, select namespaces.
+    pub tell_apart: bool,
+    /// For what a mirror must not decide alone.
+    pub live: Arc<dyn LiveReads>,
+}
+
+impl Rules {
+    /// The same everywhere and for ever.
+    pub fn everywhere(policy: Policy) -> Self {
+        Self {
+            policies: PolicySet::new(policy, Vec::new(), Vec::new()),
+            tell_apart: false,
+            live: Arc::new(NothingLive),
+        }
+    }
+}
+
 /// The service, and the mirrors that somebody must feed.
 pub struct Assembly {
     /// The service.
@@ -34,6 +57,8 @@ pub struct Assembly {
     pub index: Arc<SecretIndex>,
     /// To be fed by a watch of namespaces.
     pub namespaces: Arc<NamespaceIndex>,
+    /// To be told of other policies.
+    pub rulebook: Arc<Rulebook>,
     /// To be run.
     pub events: Arc<Events>,
     /// The tokens of the whole process.
@@ -43,12 +68,19 @@ pub struct Assembly {
 /// Wires the service and registers its metrics.
 pub fn assemble(
     settings: admit::Settings,
+    rules: Rules,
     clock: &Clock,
     outside: Outside,
     registry: &mut Registry,
 ) -> Assembly {
     let index = Arc::new(SecretIndex::new(clock.clone()));
-    let namespaces = Arc::new(NamespaceIndex::default());
+    let namespaces = Arc::new(if rules.tell_apart {
+        NamespaceIndex::with_labels()
+    } else {
+        NamespaceIndex::default()
+    });
+    let rulebook = Rulebook::new(rules.policies, Arc::clone(&namespaces), rules.live);
+    let rulebook = Arc::new(rulebook);
     let writer = SecretWriter::new(
         &settings.secret,
         outside.store,
@@ -69,6 +101,7 @@ pub fn assemble(
         clock: clock.clone(),
         index: Arc::clone(&index),
         namespaces: Arc::clone(&namespaces),
+        rulebook: Arc::clone(&rulebook),
         writer,
         tokens,
         pods: outside.pods,
@@ -79,6 +112,7 @@ pub fn assemble(
         admission: Arc::new(Admission::new(settings, parts)),
         index,
         namespaces,
+        rulebook,
         events,
         tokens: shared,
     }

@@ -12,11 +12,14 @@ pub mod login;
 mod mint;
 pub mod parse;
 pub mod policies;
+mod policy_book;
 pub mod refresh;
+pub mod report;
 mod repositories;
 pub mod serve;
 mod service_accounts;
 pub mod token;
+pub mod verify;
 
 use std::io;
 use std::path::PathBuf;
@@ -53,7 +56,9 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     Login(login::LoginArgs),
     Refresh(Box<refresh::RefreshArgs>),
+    Report(Box<report::ReportArgs>),
     Token(token::TokenArgs),
+    Verify(verify::VerifyArgs),
     /// Reads one JSON string per line and prints what the reference parser makes of it, as one JSON object per line.
     #[command(hide = true)]
     Parse,
@@ -108,7 +113,9 @@ impl Cli {
             }
             Command::Login(args) => return run(login::run(&args)),
             Command::Refresh(args) => return run(refresh::run(*args)),
+            Command::Report(args) => return run(report::run(*args)),
             Command::Token(args) => return run(token::run(&args)),
+            Command::Verify(args) => return run(verify::run(args)),
             Command::Parse => parse::run(io::stdin().lock(), io::stdout().lock())?,
         }
         Ok(ExitCode::SUCCESS)

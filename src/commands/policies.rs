@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::check::{DEFAULT_NAMESPACE, Policies};
 use crate::files::read_policies;
-use crate::policy::{DefaultGrant, Labels, Policy, PolicySet};
+use crate::policy::{Labels, Policy, PolicySet};
 
 /// Policies from files, and what they are to be applied to.
 #[derive(Args, Clone, Debug)]
@@ -20,11 +20,6 @@ pub struct PolicyArgs {
         help_heading = "Policy"
     )]
     pub files: Vec<PathBuf>,
-
-    /// What namespaces are granted that no policy with grants selects: Controller (every registry, with the identity of
-    /// ecr-admission) or None [default: Controller, and None as soon as a policy names a role]
-    #[arg(long, value_name = "CHOICE", help_heading = "Policy")]
-    pub default_grant: Option<DefaultGrant>,
 
     /// The namespace of objects that name none.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_NAMESPACE, help_heading = "Policy")]
@@ -45,7 +40,7 @@ impl PolicyArgs {
     ///
     /// # Errors
     /// Everything that is wrong with them, or with a label.
-    pub fn read(&self, mut base: Policy) -> anyhow::Result<Policies> {
+    pub fn read(&self, base: Policy) -> anyhow::Result<Policies> {
         let mut labels = Labels::new();
         for label in &self.namespace_labels {
             let Some((key, value)) = label.split_once('=') else {
@@ -53,7 +48,6 @@ impl PolicyArgs {
             };
             labels.insert(key.trim().to_owned(), value.trim().to_owned());
         }
-        base.default_grant = self.default_grant.or(base.default_grant);
         let policies = if self.files.is_empty() {
             Vec::new()
         } else {

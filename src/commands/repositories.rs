@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::assembly::Assembly;
+use super::policy_book::known;
 use super::serve::spawn_watch;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::health::Health;
 use crate::kubernetes::{Cluster, KubeRepositories, Pace, Watch, watch_repository_annotation};
+use crate::policy_book::PolicyBook;
 use crate::repository::{Keeper, KeeperParts};
 use crate::server::supervise::Supervisor;
 
@@ -31,7 +33,7 @@ impl Repositories {
         }
         let keeper = Arc::new(Keeper::new(KeeperParts {
             namespaces: config.argocd_namespaces.clone(),
-            policy: config.policy.clone(),
+            rulebook: Arc::clone(&assembly.rulebook),
             store: Arc::new(KubeRepositories::new(cluster.requests.clone())),
             tokens: assembly.tokens.clone(),
             clock: clock.clone(),
@@ -49,7 +51,12 @@ impl Repositories {
         })
     }
 
-    pub(super) fn spawn(self, supervisor: &mut Supervisor, health: &Health) {
+    pub(super) fn spawn(
+        self,
+        supervisor: &mut Supervisor,
+        health: &Health,
+        book: Option<Arc<PolicyBook>>,
+    ) {
         const WATCH: &str = "repository-watch";
         let broken = health.condition(WATCH);
         for watch in self.watches {
@@ -57,8 +64,11 @@ impl Repositories {
         }
         let keeper = self.keeper;
         supervisor.spawn("repositories", move || {
-            let keeper = Arc::clone(&keeper);
-            async move { keeper.run().await }
+            let (keeper, book) = (Arc::clone(&keeper), book.clone());
+            async move {
+                known(book).await;
+                keeper.run().await;
+            }
         });
     }
 }

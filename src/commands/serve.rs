@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use super::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
 use super::certificates::Certificates;
 use super::logging;
+use super::policy_book::{Policies, known, rules};
 use super::repositories::Repositories;
 use super::service_accounts::ServiceAccounts;
 use crate::admit::{self, Admission};
@@ -116,6 +117,7 @@ struct Server {
     source: Arc<EcrTokenSource>,
     assembly: Assembly,
     certificates: Certificates,
+    policies: Policies,
     service_accounts: Option<ServiceAccounts>,
     repositories: Option<Repositories>,
     webhooks: TcpListener,
@@ -148,7 +150,12 @@ impl Server {
             events: Arc::new(events),
             tokens: Arc::clone(&source) as Arc<_>,
         };
-        let assembly = assemble(admit_settings(&config, &cluster), &clock, outside, ours);
+        let settings = admit_settings(&config, &cluster);
+        let rules = rules(&config, &cluster);
+        let assembly = assemble(settings, rules, &clock, outside, ours);
+        let ourselves = (&clock, &*instance);
+        let policies =
+            Policies::build(&config, &cluster, &assembly, ourselves, &health, ours).await?;
         let service_accounts =
             ServiceAccounts::build(&config, &cluster, &assembly, &clock, &health, ours);
         let repositories = Repositories::build(&config, &cluster, &assembly, &clock, &health);
@@ -162,6 +169,7 @@ impl Server {
             source,
             assembly,
             certificates,
+            policies,
             service_accounts,
             repositories,
             webhooks,
@@ -178,11 +186,13 @@ impl Server {
         let (listen, admin) = (self.webhooks.local_addr()?, self.admin.local_addr()?);
         let tls = self.certificates.server_config(&self.clock)?;
         self.certificates.spawn(&mut supervisor, &self.health);
+        let book = self.policies.book();
+        self.policies.spawn(&mut supervisor, &self.health);
         if let Some(service_accounts) = self.service_accounts {
             service_accounts.spawn(&mut supervisor, &self.health);
         }
         if let Some(repositories) = self.repositories {
-            repositories.spawn(&mut supervisor, &self.health);
+            repositories.spawn(&mut supervisor, &self.health, book);
         }
         let mut options = Options::new(
             "webhook",
@@ -273,15 +283,21 @@ impl Server {
                 (Arc::clone(&admission), tokens.clone(), healing.clone());
             async move { observe(&admission, &tokens, &healing).await }
         });
-        let admission = Arc::clone(&self.assembly.admission);
+        let (admission, book) = (Arc::clone(&self.assembly.admission), self.policies.book());
         supervisor.spawn("refresh", move || {
-            let admission = Arc::clone(&admission);
-            async move { admission.keep_fresh().await }
+            let (admission, book) = (Arc::clone(&admission), book.clone());
+            async move {
+                known(book).await;
+                admission.keep_fresh().await;
+            }
         });
-        let admission = Arc::clone(&self.assembly.admission);
+        let (admission, book) = (Arc::clone(&self.assembly.admission), self.policies.book());
         supervisor.spawn("reconcile", move || {
-            let admission = Arc::clone(&admission);
-            async move { admission.reconcile().await }
+            let (admission, book) = (Arc::clone(&admission), book.clone());
+            async move {
+                known(book).await;
+                admission.reconcile().await;
+            }
         });
         let events = Arc::clone(&self.assembly.events);
         supervisor.spawn("events", move || {
@@ -307,7 +323,6 @@ fn admit_settings(config: &Config, cluster: &Cluster) -> admit::Settings {
     admit::Settings {
         secret: config.secret_name.clone(),
         excluded_namespaces: excluded_namespaces(config, cluster),
-        policy: config.policy.clone(),
     }
 }
 

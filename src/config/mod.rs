@@ -2,6 +2,7 @@
 
 mod certificate;
 mod environment;
+mod policies;
 mod service_accounts;
 mod settings;
 
@@ -14,14 +15,15 @@ use jiff::SignedDuration;
 
 pub use certificate::{CertificateConfig, DEFAULT_WEBHOOK_CONFIGURATION, SelfManaged};
 pub use environment::check_environment;
+pub use policies::PolicyConfig;
 pub use service_accounts::ServiceAccountConfig;
 pub use settings::{
-    LogFormat, PolicySettings, SelfManagedSettings, ServeSettings, ServiceAccountMode,
+    LogFormat, PolicySettings, PolicySource, SelfManagedSettings, ServeSettings, ServiceAccountMode,
 };
 
 use crate::image::ecr::is_account;
 use crate::namespace::{NamespaceMode, is_subdomain, is_valid_name};
-use crate::policy::Policy;
+use crate::policy::{Policy, is_cluster_name};
 
 /// The name of the pull Secret where none is set.
 pub const DEFAULT_SECRET_NAME: &str = "ecr-pull-secret";
@@ -64,7 +66,9 @@ pub struct Config {
     pub service_accounts: Option<ServiceAccountConfig>,
     /// Namespaces that may ask for repository Secrets, in order.
     pub argocd_namespaces: Vec<String>,
-    /// What is allowed.
+    /// Where policies come from.
+    pub policies: PolicyConfig,
+    /// What is allowed, whatever policies add.
     pub policy: Policy,
 }
 
@@ -76,6 +80,7 @@ impl Config {
     pub fn new(mut settings: ServeSettings) -> Result<Self, ConfigError> {
         let certificate = CertificateConfig::new(&mut settings)?;
         let service_accounts = ServiceAccountConfig::new(&mut settings)?;
+        let policies = PolicyConfig::new(&mut settings)?;
         let secret_name = secret_name(settings.secret_name)?;
         let mut excluded = excluded_namespaces(settings.excluded_namespaces);
         excluded.extend(settings.namespace.clone());
@@ -102,7 +107,11 @@ impl Config {
             namespace_mode: settings.namespace_mode.unwrap_or_default(),
             service_accounts,
             argocd_namespaces: argocd_namespaces(settings.argocd_namespaces)?,
-            policy: policy(settings.policy)?,
+            policies,
+            policy: Policy {
+                cluster_name: cluster_name(settings.cluster_name)?,
+                ..policy(settings.policy)?
+            },
         })
     }
 }
@@ -139,6 +148,16 @@ fn argocd_namespaces(given: Option<Vec<String>>) -> Result<Vec<String>, ConfigEr
     Ok(namespaces)
 }
 
+fn cluster_name(given: Option<String>) -> Result<Box<str>, ConfigError> {
+    let name = given.unwrap_or_default();
+    if is_cluster_name(&name) {
+        return Ok(name.into());
+    }
+    Err(ConfigError(format!(
+        "cluster-name {name:?} cannot stand in AWS's tags: use at most 100 letters, digits and _ . : / = + - @"
+    )))
+}
+
 /// Checks the settings about policy and fills in defaults.
 ///
 /// # Errors
@@ -168,6 +187,7 @@ pub fn policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
         native_registries: settings.native_registries.unwrap_or_default(),
         allowed_accounts,
         allowed_regions: settings::set(settings.allowed_regions),
+        default_grant: settings.default_grant,
         ..Policy::default()
     })
 }
@@ -289,6 +309,7 @@ mod tests {
         insta::assert_snapshot!(refusal("secretName: Pull_Secret"), @r#"secret-name "Pull_Secret" cannot name a Secret: use lower-case letters, digits, - and . only"#);
         insta::assert_snapshot!(refusal("maxConnections: 0"), @"max-connections must be more than 0");
         insta::assert_snapshot!(refusal("tlsPoll: 0s"), @"tls-poll must be more than 0s");
+        insta::assert_snapshot!(refusal("clusterName: my cluster"), @r#"cluster-name "my cluster" cannot stand in AWS's tags: use at most 100 letters, digits and _ . : / = + - @"#);
         insta::assert_snapshot!(refusal("graceTime: 2h"), @"grace-time must lie between 0s and 1h, not 2h");
         insta::assert_snapshot!(refusal("policy: {allowedAccounts: [\"12345\"]}"), @r#"allowed-accounts holds "12345", which is no AWS account id of 12 digits"#);
         insta::assert_snapshot!(refusal("policy: {trustedHosts: [\"*.example.com\"]}"), @r#"trusted-hosts holds "*.example.com", which is no lower-case host name without path and wildcard"#);

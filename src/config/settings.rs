@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 
 use crate::namespace::NamespaceMode;
-use crate::policy::{Action, NativeRegistry, OnFailure};
+use crate::policy::{Action, DefaultGrant, NativeRegistry, OnFailure};
 
 /// Declares a struct of optional settings with a merge that lets the first one given win.
 macro_rules! settings {
@@ -75,6 +75,11 @@ settings! {
         /// The only AWS regions whose registries may be used (comma-separated) [default: all]
         #[arg(long, env = "ECR_ADMISSION_ALLOWED_REGIONS", value_name = "REGION", value_delimiter = ',', help_heading = "Policy")]
         allowed_regions: Vec<String>,
+
+        /// What namespaces are granted that no policy with grants selects: Controller (every registry, with the identity of
+        /// ecr-admission) or None [default: Controller, and None as soon as a policy names a role]
+        #[arg(long, env = "ECR_ADMISSION_DEFAULT_GRANT", value_name = "CHOICE", help_heading = "Policy")]
+        default_grant: DefaultGrant,
     }
 }
 
@@ -202,6 +207,20 @@ settings! {
         #[arg(long, env = "ECR_ADMISSION_ARGOCD_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',', help_heading = "Kubernetes")]
         argocd_namespaces: Vec<String>,
 
+        /// What this cluster is called in AWS: in the names of the sessions of roles that policies grant, hence in
+        /// CloudTrail, and in their tags where a policy wants them
+        #[arg(long, env = "ECR_ADMISSION_CLUSTER_NAME", value_name = "NAME", help_heading = "AWS")]
+        cluster_name: String,
+
+        /// Where EcrPolicies come from: None, Cluster (the objects in the cluster, whose CustomResourceDefinition must be
+        /// there) or Files [default: Files where there are some, and None otherwise]
+        #[arg(long, env = "ECR_ADMISSION_POLICY_SOURCE", value_name = "SOURCE", ignore_case = true, help_heading = "Kubernetes")]
+        policy_source: PolicySource,
+
+        /// EcrPolicies as files, or directories of .yaml, .yml and .json, read again every five seconds (comma-separated)
+        #[arg(long, alias = "policy", env = "ECR_ADMISSION_POLICY_FILES", value_name = "FILE|DIR", value_delimiter = ',', help_heading = "Kubernetes")]
+        policy_files: Vec<PathBuf>,
+
         /// How log lines look: text or json [default: text]
         #[arg(long, env = "ECR_ADMISSION_LOG_FORMAT", value_name = "FORMAT", help_heading = "Logging")]
         log_format: LogFormat,
@@ -232,6 +251,18 @@ pub enum ServiceAccountMode {
     Add,
     /// Ours is taken out everywhere.
     Remove,
+}
+
+/// Where EcrPolicies come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum PolicySource {
+    /// There are none.
+    None,
+    /// From files.
+    Files,
+    /// From the cluster.
+    Cluster,
 }
 
 /// How log lines look.

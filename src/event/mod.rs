@@ -14,7 +14,7 @@ use crate::secret::StoreError;
 pub use metrics::Metrics;
 pub use recorder::Events;
 
-/// The kinds of object that an Event can be about, all of them of the core group.
+/// The kinds of object that an Event can be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A namespace.
@@ -25,6 +25,8 @@ pub enum Kind {
     Secret,
     /// A ServiceAccount.
     ServiceAccount,
+    /// An EcrPolicy, which is in no namespace.
+    EcrPolicy,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Secret => "Secret",
             Self::ServiceAccount => "ServiceAccount",
+            Self::EcrPolicy => "EcrPolicy",
         }
     }
 }
@@ -44,7 +47,7 @@ impl Kind {
 pub struct Subject {
     /// What it is.
     pub kind: Kind,
-    /// Where it is, and the Event with it; a namespace is in itself.
+    /// Where it is, and the Event with it; a namespace is in itself, and the Events about what is in none are here.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -66,6 +69,12 @@ impl Subject {
     /// A namespace.
     pub fn namespace(name: &str) -> Self {
         Self::new(Kind::Namespace, name, name)
+    }
+
+    /// An EcrPolicy. Events about what is in no namespace are in `default`
+    /// (pkg/apis/core/validation/events.go).
+    pub fn policy(name: &str) -> Self {
+        Self::new(Kind::EcrPolicy, "default", name)
     }
 }
 

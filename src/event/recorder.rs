@@ -30,8 +30,16 @@ pub struct Events {
     metrics: Metrics,
     queue: Sender<Event>,
     waiting: tokio::sync::Mutex<Receiver<Event>>,
-    /// When what was told, by the hash of object and reason.
-    told: Mutex<HashMap<u64, Instant>>,
+    told: Mutex<Told>,
+}
+
+/// What was told.
+#[derive(Default)]
+struct Told {
+    /// When, by the hash of object and reason.
+    at: HashMap<u64, Instant>,
+    /// When old ones were last looked for: that looks at all, and in a large outage everybody has something to tell.
+    swept: Option<Instant>,
 }
 
 impl Events {
@@ -55,7 +63,7 @@ impl Events {
             return;
         }
         if self.queue.try_send(event).is_err() {
-            self.told().remove(&key);
+            self.told().at.remove(&key);
             self.metrics.count("dropped");
         }
     }
@@ -65,18 +73,20 @@ impl Events {
         let now = self.clock.monotonic();
         let is_recent = |at: Instant| now.duration_since(at) < NOT_AGAIN;
         let mut told = self.told();
-        if told.get(&key).is_some_and(|at| is_recent(*at)) {
+        if told.at.get(&key).is_some_and(|at| is_recent(*at)) {
             return false;
         }
-        if told.len() >= MOST_TOLD {
-            told.retain(|_, at| is_recent(*at));
+        let is_swept = |told: &Told| told.swept.is_some_and(|at| now.duration_since(at) < MINUTE);
+        if told.at.len() >= MOST_TOLD && !is_swept(&told) {
+            told.at.retain(|_, at| is_recent(*at));
+            told.swept = Some(now);
         }
-        if told.len() >= MOST_TOLD {
+        if told.at.len() >= MOST_TOLD && !told.at.contains_key(&key) {
             drop(told);
             self.metrics.count("dropped");
             return false;
         }
-        told.insert(key, now);
+        told.at.insert(key, now);
         true
     }
 
@@ -109,13 +119,13 @@ impl Events {
                 tracing::warn!(%error, reason = event.reason, "an Event was not written");
                 // Whoever may not write it now may not in a minute either.
                 if error.kind != Refused {
-                    self.told().remove(&key(event));
+                    self.told().at.remove(&key(event));
                 }
             }
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+    fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,4 +6,4 @@ pub mod policies;
 
 pub use atomic::write_atomically;
 pub use certificates::{AuthorityFile, CertificateFiles};
-pub use policies::{PolicyFilesError, read_policies};
+pub use policies::{PolicyFiles, PolicyFilesError, parse_policies, read_policies};

@@ -8,11 +8,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::policy::spec::EcrPolicySpec;
 use crate::policy::{Compiled, compile};
+use crate::policy_book::PolicySource;
 
 /// The largest file that is read: policies of a thousand tenants have about 1 MiB.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -68,11 +70,40 @@ pub fn read_policies(paths: &[PathBuf]) -> Result<Vec<Compiled>, PolicyFilesErro
             found.fault(path, "holds no EcrPolicy");
         }
     }
-    if found.faults.is_empty() {
-        let policies = found.policies.into_values();
-        Ok(policies.map(|(policy, _)| policy).collect())
-    } else {
-        Err(PolicyFilesError(found.faults))
+    found.finish()
+}
+
+/// Reads the policies of a text, which is called `name` where something is wrong with it.
+///
+/// # Errors
+/// As of [`read_policies`].
+pub fn parse_policies(name: &str, text: &str) -> Result<Vec<Compiled>, PolicyFilesError> {
+    let mut found = Found::default();
+    found.text(Path::new(name), text);
+    found.finish()
+}
+
+/// Policies in files and directories, to be read again and again.
+#[derive(Clone, Debug)]
+pub struct PolicyFiles(Vec<PathBuf>);
+
+impl PolicyFiles {
+    /// Those that [`read_policies`] reads.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self(paths)
+    }
+}
+
+impl PolicySource for PolicyFiles {
+    fn read(&self) -> BoxFuture<'_, Result<Vec<Compiled>, String>> {
+        let paths = self.0.clone();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || read_policies(&paths)).await;
+            match read {
+                Ok(read) => read.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
     }
 }
 
@@ -111,6 +142,14 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 impl Found {
+    fn finish(self) -> Result<Vec<Compiled>, PolicyFilesError> {
+        if !self.faults.is_empty() {
+            return Err(PolicyFilesError(self.faults));
+        }
+        let policies = self.policies.into_values();
+        Ok(policies.map(|(policy, _)| policy).collect())
+    }
+
     fn fault(&mut self, path: &Path, message: &str) {
         self.faults.push(format!("{}: {message}", path.display()));
     }
@@ -120,9 +159,13 @@ impl Found {
             Ok(text) => text,
             Err(error) => return self.fault(path, &format!("cannot be read: {error}")),
         };
+        self.text(path, &text);
+    }
+
+    fn text(&mut self, path: &Path, text: &str) {
         // As in a settings file: a long comment is no error.
         let options = serde_saphyr::options! { emit_comments: false, with_snippet: false };
-        match serde_saphyr::from_multiple_with_options::<Value>(&text, options) {
+        match serde_saphyr::from_multiple_with_options::<Value>(text, options) {
             Ok(documents) => documents
                 .into_iter()
                 .filter(|document| !document.is_null())

@@ -169,6 +169,7 @@ pub fn watch_certificate_secret(
         // RBAC allows a list and a watch of a resourceName only with exactly this selector.
         field_selector: Some(format!("metadata.name={name}")),
         whole: false,
+        where_unknown: None,
         key: |metadata| metadata.name.as_str().into(),
         project: drop,
     };

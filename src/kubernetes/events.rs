@@ -1,4 +1,4 @@
-//! Events (`events.k8s.io/v1`) about objects of the core group. Only created, never changed: the name says what an Event
+//! Events (`events.k8s.io/v1`) about objects of the core group, and about our policies. Only created, never changed: the name says what an Event
 //! is about and why, so of several replicas the first one tells it, and it is told again when the API server has
 //! forgotten it (after an hour, unless it is told otherwise).
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::errors::{Action, safe};
 use crate::clock::Clock;
-use crate::event::{Event, EventSink, Subject, Written};
+use crate::event::{Event, EventSink, Kind, Subject, Written};
 use crate::secret::{FIELD_MANAGER, StoreError, StoreErrorKind};
 
 /// For one call; nobody waits for it.
@@ -60,6 +60,13 @@ impl KubeEvents {
             uid,
         } = &event.subject;
         let note = safe(&event.note);
+        let mut regarding =
+            json!({"apiVersion": "v1", "kind": kind.name(), "name": name, "uid": uid});
+        if *kind == Kind::EcrPolicy {
+            regarding["apiVersion"] = json!("ecr-admission.dev/v1alpha1");
+        } else {
+            regarding["namespace"] = json!(namespace);
+        }
         json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -71,13 +78,7 @@ impl KubeEvents {
             "reason": event.reason,
             "type": event.severity.name(),
             "note": cut(&note, LONGEST_NOTE),
-            "regarding": {
-                "apiVersion": "v1",
-                "kind": kind.name(),
-                "namespace": namespace,
-                "name": name,
-                "uid": uid,
-            },
+            "regarding": regarding,
         })
     }
 
@@ -150,7 +151,7 @@ fn cut(text: &str, most: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Kind, Severity};
+    use crate::event::Severity;
 
     fn event(name: &str, reason: &'static str) -> Event {
         Event {

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::errors::Action;
 use super::list::page;
+use super::managed_fields::TokenField;
 use super::secrets::project;
 use super::wire::PartialObject;
 use crate::cleanup::{FoundSecret, Installation, Kind, Object};
@@ -159,7 +160,7 @@ impl KubeInstallation {
             found.push(FoundSecret {
                 namespace: object.metadata.namespace.clone(),
                 name: object.metadata.name.clone(),
-                metadata: project(object.metadata),
+                metadata: project(object.metadata, TokenField::DockerConfig),
             });
         };
         let title = format!("Secrets \"{name}\"");

@@ -160,8 +160,13 @@ fn found(metadata: &ObjectMeta) -> Found {
     } else {
         None
     };
+    let labels = metadata.labels.iter().flatten();
     Found {
         name: metadata.name.clone(),
+        labels: labels
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        terminating: metadata.deletion_timestamp.is_some(),
         registries: metadata
             .annotation(REGISTRIES_ANNOTATION)
             .map(Pins::of)

@@ -9,7 +9,16 @@ use serde::de::IgnoredAny;
 
 use crate::secret::{DataWriter, FIELD_MANAGER};
 
-/// One entry of `managedFields`: a manager, and whether it owns the one field that we ask for.
+/// The field of `data` that holds a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenField {
+    /// Of a pull Secret.
+    DockerConfig,
+    /// Of Argo CD's repository Secrets.
+    Password,
+}
+
+/// One entry of `managedFields`: a manager, and which of the fields that we ask for it owns.
 #[derive(Clone, Deserialize)]
 pub(super) struct ManagedFieldsEntry {
     #[serde(default)]
@@ -31,23 +40,23 @@ struct DataFields {
     // DATA_KEY, as fieldsV1 spells it.
     #[serde(default, rename = "f:.dockerconfigjson")]
     docker_config: Option<IgnoredAny>,
+    #[serde(default, rename = "f:password")]
+    password: Option<IgnoredAny>,
 }
 
 impl ManagedFieldsEntry {
-    fn owns_docker_config(&self) -> bool {
-        self.fields
-            .as_ref()
-            .and_then(|fields| fields.data.as_ref())
-            .is_some_and(|data| data.docker_config.is_some())
+    fn owns(&self, field: TokenField) -> bool {
+        let data = self.fields.as_ref().and_then(|fields| fields.data.as_ref());
+        data.is_some_and(|data| match field {
+            TokenField::DockerConfig => data.docker_config.is_some(),
+            TokenField::Password => data.password.is_some(),
+        })
     }
 }
 
-/// Whether we own `data[".dockerconfigjson"]`, under whichever operation, and since when.
-pub(super) fn data_writer(entries: &[ManagedFieldsEntry]) -> DataWriter {
-    let mut owners = entries
-        .iter()
-        .filter(|entry| entry.owns_docker_config())
-        .peekable();
+/// Whether we own that field, under whichever operation, and since when.
+pub(super) fn data_writer(entries: &[ManagedFieldsEntry], field: TokenField) -> DataWriter {
+    let mut owners = entries.iter().filter(|entry| entry.owns(field)).peekable();
     if owners.peek().is_none() {
         return DataWriter::Untracked;
     }
@@ -64,7 +73,7 @@ mod tests {
 
     fn writer(managed_fields: &str) -> DataWriter {
         let entries: Vec<ManagedFieldsEntry> = serde_json::from_str(managed_fields).unwrap();
-        data_writer(&entries)
+        data_writer(&entries, TokenField::DockerConfig)
     }
 
     fn us(at: &str) -> DataWriter {
@@ -119,5 +128,15 @@ mod tests {
             let entries = format!("[{}]", entries.join(","));
             assert_eq!(writer(&entries), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn each_kind_of_secret_has_its_own_field() {
+        let edited = OURS.replace("f:.dockerconfigjson", "f:password");
+        let entries = format!("[{edited},{EDITED}]");
+        let entries: Vec<ManagedFieldsEntry> = serde_json::from_str(&entries).unwrap();
+        let writer = |field| data_writer(&entries, field);
+        assert_eq!(writer(TokenField::Password), us("2026-11-21T08:00:00Z"));
+        assert_eq!(writer(TokenField::DockerConfig), DataWriter::SomebodyElse);
     }
 }

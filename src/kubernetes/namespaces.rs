@@ -10,7 +10,11 @@ use crate::clock::Clock;
 use crate::namespace::{
     ADMISSION_LABEL, INJECT_ANNOTATION, Label, Namespace, Pins, REGISTRIES_ANNOTATION,
 };
+use crate::policy::Labels;
 use crate::watch::Mirror;
+
+/// The label that the API server puts on every namespace.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A watch of all namespaces that feeds `mirror`, keyed by name. Wants `list` and `watch` on namespaces.
 pub fn watch_namespaces(
@@ -23,13 +27,23 @@ pub fn watch_namespaces(
         path: "/api/v1/namespaces".into(),
         field_selector: None,
         whole: false,
+        where_unknown: None,
         key: |metadata| metadata.name.as_str().into(),
         project: |object| project(&object.metadata),
     };
     Watch::new(client, kind, mirror, clock, pace)
 }
 
-fn project(metadata: &ObjectMeta) -> Namespace {
+/// What policies select by. The name, which the API server makes a label too, is known without.
+fn labels(metadata: &ObjectMeta) -> Labels {
+    let labels = metadata.labels.iter().flatten();
+    let labels = labels.filter(|(key, _)| *key != NAME_LABEL);
+    labels
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+pub(super) fn project(metadata: &ObjectMeta) -> Namespace {
     Namespace {
         inject: metadata.annotation(INJECT_ANNOTATION) != Some("false"),
         terminating: metadata.deletion_timestamp.is_some(),
@@ -38,6 +52,7 @@ fn project(metadata: &ObjectMeta) -> Namespace {
             .annotation(REGISTRIES_ANNOTATION)
             .map(Pins::of)
             .unwrap_or_default(),
+        labels: Arc::new(labels(metadata)),
     }
 }
 
@@ -85,18 +100,20 @@ mod tests {
                 Label::Unset,
             ),
         ] {
+            let found = project(&serde_json::from_str(json).unwrap());
             let expected = Namespace {
                 inject,
                 terminating,
                 label,
                 pins: Pins::default(),
+                labels: Arc::clone(&found.labels),
             };
-            assert_eq!(
-                project(&serde_json::from_str(json).unwrap()),
-                expected,
-                "{json}"
-            );
+            assert_eq!(found, expected, "{json}");
         }
+        let labelled = r#"{"labels":{"kubernetes.io/metadata.name":"a","team":"b"}}"#;
+        let labelled = project(&serde_json::from_str(labelled).unwrap());
+        let expected = Labels::from([("team".to_owned(), "b".to_owned())]);
+        assert_eq!(*labelled.labels, expected);
         let pinning = r#"{"annotations":{"ecr-admission.dev/registries":"a.example"}}"#;
         let pinning = project(&serde_json::from_str(pinning).unwrap());
         assert!(pinning.pins.entries().eq(["a.example"]));

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::errors::Action;
 use super::list::page;
 use super::wire::ObjectMeta;
+use crate::manifest::Slot;
 use crate::namespace::{INJECT_ANNOTATION, is_valid_name};
 use crate::secret::{PodImages, PodPage, PodSight, StoreError};
 
@@ -20,12 +21,12 @@ const PAGE: u32 = 200;
 /// For all pages of a namespace together, which are asked for within an admission; and for one page of all Pods.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Ended Pods pull nothing any more.
-const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
+pub(super) const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 /// What the kubelet writes as the reason why a container waits when it could not pull its image
 /// (pkg/kubelet/images/types.go).
 const NOT_PULLED: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
 /// The annotation by which the kubelet marks the mirror of a static Pod.
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// Lists Pods through the API. Wants `list` on pods.
 #[derive(Clone)]
@@ -124,6 +125,7 @@ pub(super) struct PodSpec {
     ephemeral_containers: Vec<Container>,
     volumes: Vec<Volume>,
     image_pull_secrets: Vec<Reference>,
+    pub(super) service_account_name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +139,8 @@ struct Container {
 #[derive(Deserialize)]
 struct Volume {
     #[serde(default)]
+    name: String,
+    #[serde(default)]
     image: Option<ImageVolume>,
 }
 
@@ -147,6 +151,28 @@ struct ImageVolume {
 }
 
 impl PodSpec {
+    /// The images that it names, and whose each is.
+    pub(super) fn into_slots(self) -> Vec<(Slot, String)> {
+        type Named = fn(String) -> Slot;
+        let containers = [
+            (self.containers, Slot::Container as Named),
+            (self.init_containers, Slot::InitContainer),
+            (self.ephemeral_containers, Slot::EphemeralContainer),
+        ];
+        let containers = containers.into_iter().flat_map(|(containers, slot)| {
+            containers
+                .into_iter()
+                .filter_map(move |container| Some((slot(container.name), container.image?)))
+        });
+        let volumes = self
+            .volumes
+            .into_iter()
+            .filter_map(|volume| Some((Slot::Volume(volume.name), volume.image?.reference?)));
+        let images = containers.chain(volumes);
+        // A template may leave an image out, for somebody else to fill in.
+        images.filter(|(_, image)| !image.is_empty()).collect()
+    }
+
     /// The images that it names, of containers and of volumes.
     pub(super) fn add_images_to(self, images: &mut Vec<String>) {
         let containers = [
@@ -169,6 +195,7 @@ struct Reference {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PodStatus {
+    phase: String,
     #[serde(rename = "containerStatuses")]
     containers: Vec<ContainerStatus>,
     #[serde(rename = "initContainerStatuses")]
@@ -244,6 +271,7 @@ impl From<Pod> for PodSight {
             uid: metadata.uid,
             images,
             failing,
+            pending: status.phase == "Pending",
             pull_secrets: pull_secrets.map(|reference| reference.name).collect(),
         }
     }

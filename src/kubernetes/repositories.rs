@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::errors::Action;
+use super::managed_fields::TokenField;
 use super::secrets::project;
 use super::watch::{Kind, Pace, Watch};
 use super::wire::ObjectMeta;
@@ -96,20 +97,26 @@ impl KubeRepositories {
     }
 }
 
-/// The labels, annotations and data that we write.
-fn fields(content: &RepositoryContent) -> (Value, Value, Value) {
+/// All that we write, under the identity that `metadata` holds already.
+fn whole(metadata: &Value, content: &RepositoryContent) -> Value {
     let encode = |text: &str| BASE64_STANDARD.encode(text);
-    (
-        json!({OWNER_LABEL.0: OWNER_LABEL.1, TYPE_LABEL.0: TYPE_LABEL.1}),
-        json!({STATE_ANNOTATION: content.state, EXPIRES_ANNOTATION: content.expires_at}),
-        json!({
+    let mut metadata = metadata.clone();
+    metadata["labels"] = json!({OWNER_LABEL.0: OWNER_LABEL.1, TYPE_LABEL.0: TYPE_LABEL.1});
+    metadata["annotations"] =
+        json!({STATE_ANNOTATION: content.state, EXPIRES_ANNOTATION: content.expires_at});
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": metadata,
+        "data": {
             "type": encode(KIND),
             "enableOCI": encode(TRUE),
             "url": encode(&content.url),
             "username": encode(USERNAME),
             "password": encode(content.password.expose_secret()),
-        }),
-    )
+        },
+    })
 }
 
 const KIND: &str = "helm";
@@ -135,14 +142,7 @@ impl RepositoryStore for KubeRepositories {
                 field_manager: Some(FIELD_MANAGER.to_owned()),
                 ..PostParams::default()
             };
-            let (labels, annotations, data) = fields(content);
-            let secret = json!({
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "type": "Opaque",
-                "metadata": {"name": name, "labels": labels, "annotations": annotations},
-                "data": data,
-            });
+            let secret = whole(&json!({"name": name}), content);
             let created = self.send("create", (namespace, name), |secrets| {
                 let body = serde_json::to_vec(&secret).map_err(RequestError::SerializeBody)?;
                 secrets.create(&params, body)
@@ -159,22 +159,24 @@ impl RepositoryStore for KubeRepositories {
         content: &'a RepositoryContent,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let params = PatchParams {
-                field_manager: Some(FIELD_MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            let (labels, annotations, data) = fields(content);
-            let patch = json!({
-                "metadata": {
-                    "uid": current.uid,
-                    "resourceVersion": current.resource_version,
-                    "labels": labels,
-                    "annotations": annotations,
-                },
-                "data": data,
+            let identity = json!({
+                "name": name,
+                "uid": current.uid,
+                "resourceVersion": current.resource_version,
             });
+            let secret = whole(&identity, content);
             let updated = self.send("update", (namespace, name), |secrets| {
-                secrets.patch(name, &params, &Patch::Merge(&patch))
+                if current.data_writer == DataWriter::Untracked {
+                    // Only this starts the tracking again once somebody has cleared managedFields.
+                    let params = PatchParams::apply(FIELD_MANAGER).force();
+                    return secrets.patch(name, &params, &Patch::Apply(&secret));
+                }
+                let params = PatchParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
+                let patch = json!({"metadata": secret["metadata"], "data": secret["data"]});
+                secrets.patch(name, &params, &Patch::Merge(patch))
             });
             updated.await.map(drop)
         })
@@ -212,6 +214,7 @@ pub fn watch_repository_annotation(
         path: "/api/v1/namespaces".into(),
         field_selector: Some(format!("metadata.name={namespace}")),
         whole: false,
+        where_unknown: None,
         key: |metadata| metadata.name.as_str().into(),
         project: |object| {
             let value = object.metadata.annotation(ANNOTATION);
@@ -251,10 +254,7 @@ impl From<WireRepository> for StoredRepository {
         let url = url.and_then(|url| String::from_utf8(url).ok());
         Self {
             url: url.filter(|_| sound),
-            metadata: SecretMetadata {
-                data_writer: DataWriter::Us { at: None },
-                ..project(secret.metadata)
-            },
+            metadata: project(secret.metadata, TokenField::Password),
         }
     }
 }

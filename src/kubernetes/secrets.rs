@@ -19,7 +19,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::errors::Action;
-use super::managed_fields::data_writer;
+use super::managed_fields::{TokenField, data_writer};
 use super::watch::{Kind, Pace, Watch};
 use super::wire::ObjectMeta;
 use crate::clock::Clock;
@@ -249,20 +249,22 @@ pub fn watch_secrets(
         // RBAC allows a list and a watch of a resourceName only with exactly this selector.
         field_selector: Some(format!("metadata.name={name}")),
         whole: false,
+        where_unknown: None,
         key: |metadata| metadata.namespace.as_str().into(),
-        project: |object| project(object.metadata),
+        project: |object| project(object.metadata, TokenField::DockerConfig),
     };
     Watch::new(client, kind, mirror, clock, pace)
 }
 
-pub(super) fn project(mut metadata: ObjectMeta) -> SecretMetadata {
+pub(super) fn project(mut metadata: ObjectMeta, field: TokenField) -> SecretMetadata {
+    let managers = metadata.managed_fields.as_deref().unwrap_or_default();
     SecretMetadata {
+        data_writer: data_writer(managers, field),
         owned: metadata.label(OWNER_LABEL.0) == Some(OWNER_LABEL.1),
         state: metadata
             .annotations
             .as_mut()
             .and_then(|annotations| annotations.remove(STATE_ANNOTATION)),
-        data_writer: data_writer(metadata.managed_fields.as_deref().unwrap_or_default()),
         uid: metadata.uid,
         resource_version: metadata.resource_version,
     }
@@ -303,7 +305,7 @@ impl From<WireSecret> for StoredSecret {
         Self {
             writable: secret.secret_type == SECRET_TYPE && secret.immutable != Some(true),
             docker_config: secret.data.and_then(|data| data.docker_config),
-            metadata: project(secret.metadata),
+            metadata: project(secret.metadata, TokenField::DockerConfig),
         }
     }
 }

@@ -133,6 +133,7 @@ pub fn watch_service_accounts(
         path: "/api/v1/serviceaccounts".into(),
         field_selector: name.map(|name| format!("metadata.name={name}")),
         whole: true,
+        where_unknown: None,
         key: |metadata| format!("{}/{}", metadata.namespace, metadata.name).into(),
         project: ServiceAccount::from,
     };

@@ -69,6 +69,8 @@ pub(super) struct Kind<T> {
     pub(super) field_selector: Option<String>,
     /// Whether whole objects are asked for; otherwise their metadata alone.
     pub(super) whole: bool,
+    /// What to do where the API server does not know such objects.
+    pub(super) where_unknown: Option<&'static str>,
     /// The mirror's key of an object.
     pub(super) key: fn(&ObjectMeta) -> Cow<'_, str>,
     /// The few fields that are kept of it.
@@ -163,7 +165,7 @@ impl<T: Send + 'static> Watch<T> {
             match self.list(&freshness).await {
                 Ok(version) => freshness = self.follow(version, &mut failures).await,
                 Err(error) => {
-                    self.broken(describe(&error));
+                    self.broken(self.explain(&error));
                     freshness = after_failed_list(freshness, &error);
                     self.pause(&mut failures).await;
                 }
@@ -267,7 +269,7 @@ impl<T: Send + 'static> Watch<T> {
         .await;
         let mut events = match opened {
             Ok(Ok(events)) => events.boxed(),
-            Ok(Err(error)) => return ended(&error),
+            Ok(Err(error)) => return self.ended(&error),
             Err(_) => return End::Failed(format!("no answer to a watch within {silence:?}")),
         };
         self.works();
@@ -275,9 +277,9 @@ impl<T: Send + 'static> Watch<T> {
             match timeout(silence, events.next()).await {
                 Err(_) => return End::Failed(format!("the watch was silent for {silence:?}")),
                 Ok(None) => return End::Closed,
-                Ok(Some(Err(error))) => return ended(&error),
+                Ok(Some(Err(error))) => return self.ended(&error),
                 Ok(Some(Ok(WatchEvent::Error(status)))) => {
-                    return ended(&kube::Error::Api(status));
+                    return self.ended(&kube::Error::Api(status));
                 }
                 Ok(Some(Ok(event))) => {
                     *version = self.deliver(event, std::mem::take(version));
@@ -305,6 +307,21 @@ impl<T: Send + 'static> Watch<T> {
             }
             WatchEvent::Bookmark(bookmark) => bookmark.metadata.resource_version,
             WatchEvent::Error(_) => before,
+        }
+    }
+
+    fn ended(&self, error: &kube::Error) -> End {
+        if is_gone(error) {
+            End::Gone
+        } else {
+            End::Failed(self.explain(error))
+        }
+    }
+
+    fn explain(&self, error: &kube::Error) -> String {
+        match (error, self.kind.where_unknown) {
+            (kube::Error::Api(status), Some(advice)) if status.code == 404 => advice.to_owned(),
+            _ => describe(error),
         }
     }
 
@@ -340,14 +357,6 @@ impl<T: Send + 'static> Watch<T> {
         *failures = failures.saturating_add(1);
         let half = doubled.min(self.pace.retry_most) / 2;
         tokio::time::sleep(half + self.clock.jitter(half)).await;
-    }
-}
-
-fn ended(error: &kube::Error) -> End {
-    if is_gone(error) {
-        End::Gone
-    } else {
-        End::Failed(describe(error))
     }
 }
 

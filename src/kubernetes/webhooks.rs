@@ -167,6 +167,7 @@ pub fn watch_webhook_configuration(
         // RBAC allows a list and a watch of a resourceName only with exactly this selector.
         field_selector: Some(format!("metadata.name={name}")),
         whole: false,
+        where_unknown: None,
         key: |metadata| metadata.name.as_str().into(),
         project: drop,
     };

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::managed_fields::ManagedFieldsEntry;
 
-/// An object of which only the metadata was asked for (`PartialObjectMetadata`), or a ServiceAccount.
+/// An object of which only the metadata was asked for (`PartialObjectMetadata`), a ServiceAccount, or an EcrPolicy.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PartialObject {
@@ -16,6 +16,12 @@ pub(super) struct PartialObject {
     /// Of a ServiceAccount only.
     #[serde(default)]
     pub(super) image_pull_secrets: Option<Vec<Value>>,
+    /// Of an EcrPolicy only.
+    #[serde(default)]
+    pub(super) spec: Value,
+    /// The same.
+    #[serde(default)]
+    pub(super) status: Value,
 }
 
 /// The part of `metadata` that we use.
@@ -26,6 +32,8 @@ pub(super) struct ObjectMeta {
     pub(super) namespace: String,
     pub(super) uid: String,
     pub(super) resource_version: String,
+    /// Counts up when the spec changes; zero where the API server keeps none.
+    pub(super) generation: i64,
     pub(super) deletion_timestamp: Option<IgnoredAny>,
     pub(super) labels: Option<HashMap<String, String>>,
     pub(super) annotations: Option<HashMap<String, String>>,

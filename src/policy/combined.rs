@@ -18,6 +18,15 @@ impl Combined {
         &self.conflicts
     }
 
+    /// The policies that grant this namespace something, where it is limited to what they grant; `None` where it may pull
+    /// from every private registry.
+    pub fn granting(&self) -> Option<&[String]> {
+        match &self.grants {
+            Grants::All => None,
+            Grants::Limited(limited) => Some(&limited.granting),
+        }
+    }
+
     pub(super) fn is_enforcing(&self) -> bool {
         let by_grants =
             matches!(&self.grants, Grants::Limited(limited) if limited.action == Action::Enforce);

@@ -31,6 +31,8 @@ pub struct Policy {
     /// What namespaces get that no policy with grants selects; `None` is the controller's identity, until a policy names
     /// a role.
     pub default_grant: Option<DefaultGrant>,
+    /// What the cluster is called in AWS: in the names and tags of sessions. Empty where it has no name.
+    pub cluster_name: Box<str>,
     /// What the policies that select the namespace add.
     pub combined: Combined,
 }

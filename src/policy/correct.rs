@@ -1,6 +1,6 @@
 //! Guesses what was meant.
 
-use super::judge::judge;
+use super::judge::judge_in_full;
 use super::shown::Shown;
 use super::{Policy, Rule};
 use crate::image::ecr::{EcrHost, Host, Partition, SUFFIXES, Suffix, is_account};
@@ -53,7 +53,7 @@ pub(super) fn with_repository(policy: &Policy, image: &str) -> Option<String> {
 /// Only what the policy accepts is advice.
 fn accepted(policy: &Policy, guess: String) -> Option<String> {
     matches!(
-        judge(policy, &guess),
+        judge_in_full(policy, &guess),
         (
             Host::Private(_) | Host::Public(_),
             None | Some(Rule::UnknownRegion)

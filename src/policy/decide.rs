@@ -6,12 +6,11 @@ use std::fmt::Write;
 
 use super::demand::Judged;
 use super::grants::{Granted, Grants, Limited};
-use super::judge::judge;
+use super::judge::{Judgement, judge};
 use super::message;
 use super::shown::{Shown, ShownImage};
 use super::{Action, Finding, Identity, Policy, Rule};
 use crate::image::ecr::{EcrHost, Host};
-use crate::image::reference::Reference;
 
 /// The most policies that a sentence names.
 const MOST_NAMED: usize = 5;
@@ -61,6 +60,18 @@ impl Decision<'_> {
             .is_some_and(|finding| finding.action == Action::Enforce)
     }
 
+    /// Whether its registry is one that nobody may use, which no exemption and no other action changes for who pulls.
+    pub fn is_of_forbidden_registry(&self) -> bool {
+        let mut findings = self.finding.iter().chain(&self.others);
+        findings.any(|finding| {
+            let of_registry = matches!(
+                finding.rule,
+                Rule::AccountNotAllowed | Rule::RegionNotAllowed
+            );
+            of_registry && finding.action == Action::Enforce
+        })
+    }
+
     /// Everything that it breaks, the strictest first.
     pub fn into_findings(self) -> impl Iterator<Item = Finding> {
         self.finding.into_iter().chain(self.others)
@@ -74,7 +85,11 @@ pub fn decide<'a>(policy: &'a Policy, image: &'a str) -> Decision<'a> {
 
 /// Decides about one image, as it stands in a Pod that runs under a ServiceAccount.
 pub fn decide_for<'a>(policy: &'a Policy, service_account: &str, image: &'a str) -> Decision<'a> {
-    let (registry, broken) = judge(policy, image);
+    let Judgement {
+        registry,
+        broken,
+        reference,
+    } = judge(policy, image);
     let (credential, ungranted) = credential(policy, image, registry);
     let mut decision = Decision {
         credential,
@@ -88,12 +103,7 @@ pub fn decide_for<'a>(policy: &'a Policy, service_account: &str, image: &'a str)
         decision.finding = broken.map(|rule| finding(policy, image, rule, policy.action, None));
         return decision;
     }
-    let judged = Judged {
-        service_account,
-        image,
-        reference: Reference::parse(image).ok(),
-        registry,
-    };
+    let judged = Judged::new(service_account, image, registry, reference);
     let mut findings = Vec::new();
     if let Some(rule) = broken {
         let stricter = demands.references(&judged, policy.action, &mut decision.exempt);
@@ -220,6 +230,38 @@ pub fn identity_of_key<'a>(
         Grants::Limited(limited) => limited.of_key(&host, folder)?,
     };
     Some((host, identity))
+}
+
+impl Policy {
+    /// All that is granted of a registry: the `auths` keys, the most specific first, and who pulls what each stands for.
+    pub fn keys_of(&self, host: &EcrHost<'_>) -> Vec<(String, &Identity)> {
+        let folders = match &self.combined.grants {
+            Grants::All => vec![(None, CONTROLLER)],
+            Grants::Limited(limited) => limited.folders_of(host),
+        };
+        let keys = folders.into_iter().map(|(folder, identity)| {
+            let key = folder.map_or_else(
+                || host.host.to_owned(),
+                |folder| format!("{}/{folder}", host.host),
+            );
+            (key, identity)
+        });
+        keys.collect()
+    }
+
+    /// The same without what the nodes pull by themselves (`nativeRegistries`). As for an image: a role is granted for a
+    /// reason, whatever the nodes can do.
+    pub fn keys_needed_of(&self, host: &EcrHost<'_>) -> Vec<(String, &Identity)> {
+        let mut keys = self.keys_of(host);
+        keys.retain(|(_, identity)| **identity != Identity::Controller || !is_native(self, host));
+        keys
+    }
+
+    /// Whether an entry under that `auths` key, made with the identity of that fingerprint, is what is granted here.
+    pub fn grants_key(&self, key: &str, fingerprint: &str) -> bool {
+        let granted = identity_of_key(self, key);
+        granted.is_some_and(|(_, identity)| identity.fingerprint() == fingerprint)
+    }
 }
 
 #[cfg(test)]

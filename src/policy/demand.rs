@@ -1,5 +1,7 @@
 //! Whether an image is what policies demand.
 
+use std::cell::OnceCell;
+
 use super::compile::{Demand, Exemption};
 use super::shown::{Shown, ShownImage};
 use super::{Action, Finding, Rule};
@@ -34,13 +36,46 @@ pub(super) struct Demander {
 pub(super) struct Judged<'a> {
     pub(super) service_account: &'a str,
     pub(super) image: &'a str,
-    pub(super) reference: Option<Reference<'a>>,
     pub(super) registry: Host<'a>,
+    /// Read when it is asked for: most demands are about ECR images alone.
+    reference: OnceCell<Option<Reference<'a>>>,
+}
+
+impl<'a> Judged<'a> {
+    /// An image, with its reference where that was read already.
+    pub(super) fn new(
+        service_account: &'a str,
+        image: &'a str,
+        registry: Host<'a>,
+        reference: Option<Reference<'a>>,
+    ) -> Self {
+        let known = reference.map(Some).map(OnceCell::from);
+        Self {
+            service_account,
+            image,
+            registry,
+            reference: known.unwrap_or_default(),
+        }
+    }
+
+    /// `None` for what is no reference.
+    fn reference(&self) -> Option<&Reference<'a>> {
+        let reference = || Reference::parse(self.image).ok();
+        self.reference.get_or_init(reference).as_ref()
+    }
 }
 
 impl Demands {
     pub(super) fn is_empty(&self) -> bool {
         self.demanded.is_empty() && self.references.is_empty()
+    }
+
+    /// Puts the strictest first. Stable, so that of equals the first policy by name is the one that is told.
+    pub(super) fn strictest_first(&mut self) {
+        self.demanded
+            .sort_by_key(|demanded| std::cmp::Reverse(demanded.action));
+        self.references
+            .sort_by_key(|(action, _)| std::cmp::Reverse(*action));
     }
 
     /// What the rules about references lead to for this image, and the policy that says so; `None` where policies say
@@ -121,8 +156,7 @@ fn note(what: &str, demander: &Demander, exemption: &Exemption) -> String {
 impl Demander {
     fn exempts(&self, judged: &Judged<'_>) -> Option<&Exemption> {
         let mut exemptions = self.exemptions.iter();
-        exemptions
-            .find(|exemption| exemption.is_for(judged.service_account, judged.reference.as_ref()))
+        exemptions.find(|exemption| exemption.is_for(judged.service_account, judged.reference()))
     }
 }
 
@@ -141,22 +175,22 @@ impl Demand {
 
     /// What is wrong with the image, as a sentence that ends in the policy's name.
     fn broken_by(&self, judged: &Judged<'_>) -> Option<String> {
-        let reference = judged.reference.as_ref();
         let is_ecr = matches!(judged.registry, Host::Private(_) | Host::Public(_));
         let private = match judged.registry {
             Host::Private(host) => Some(host),
             _ => None,
         };
         let matches = |patterns: &[super::pattern::ImagePattern]| {
-            reference.is_some_and(|image| patterns.iter().any(|pattern| pattern.matches(image)))
+            let image = judged.reference();
+            image.is_some_and(|image| patterns.iter().any(|pattern| pattern.matches(image)))
         };
-        let ecr = reference.filter(|_| is_ecr);
+        let ecr = || is_ecr.then(|| judged.reference()).flatten();
         match self {
-            Self::TagRequired => ecr
+            Self::TagRequired => ecr()
                 .filter(|image| image.tag().is_none())
                 .map(|_| "has no tag, which is demanded".to_owned()),
             Self::FixedTag { mutable } => {
-                let image = ecr.filter(|image| image.digest().is_none())?;
+                let image = ecr().filter(|image| image.digest().is_none())?;
                 let tag = image.tag().unwrap_or("latest");
                 super::pattern::any_name(mutable, tag).then(|| {
                     format!(
@@ -165,7 +199,7 @@ impl Demand {
                     )
                 })
             }
-            Self::DigestRequired => ecr
+            Self::DigestRequired => ecr()
                 .filter(|image| image.digest().is_none())
                 .map(|_| "has no digest, which is demanded".to_owned()),
             Self::AllowedImages(patterns) => {

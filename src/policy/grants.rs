@@ -2,6 +2,7 @@
 
 use super::compile::{Compiled, Grant, Source};
 use super::pattern::Repository;
+use super::prefixes::Prefixes;
 use super::{Action, Identity};
 use crate::image::ecr::EcrHost;
 
@@ -25,8 +26,9 @@ pub(super) struct Limited {
     /// What an image leads to that no grant covers.
     pub(super) action: Action,
     grants: Vec<Grant>,
-    /// The longest literal prefix first, then by name of the policy, then as written.
+    /// By literal prefix, then by name of the policy, then as written.
     lines: Vec<Line>,
+    prefixes: Prefixes,
     identities: Vec<Identity>,
 }
 
@@ -39,6 +41,8 @@ struct Line {
     identity: Option<usize>,
     /// The place of the policy among those that grant.
     policy: usize,
+    /// Grants of other identities that may be about the same registry.
+    others: Vec<usize>,
 }
 
 /// A policy that wins over part of another.
@@ -70,6 +74,7 @@ impl Limited {
             action,
             grants: Vec::new(),
             lines: Vec::new(),
+            prefixes: Prefixes::default(),
             identities: Vec::new(),
         }
     }
@@ -85,13 +90,36 @@ impl Limited {
                 union.add(grant, place, &mut conflicts);
             }
         }
-        union.lines.sort_by_key(|line| {
-            let length = line.repository.literal().len();
-            (std::cmp::Reverse(length), line.policy)
-        });
+        union.finish();
         conflicts.sort();
         conflicts.dedup();
         (union, conflicts)
+    }
+
+    /// Prepares for finding.
+    fn finish(&mut self) {
+        self.lines.sort_by(|one, two| {
+            let literals = one.repository.literal().cmp(two.repository.literal());
+            literals.then(one.policy.cmp(&two.policy))
+        });
+        let literals = self.lines.iter().map(|line| line.repository.literal());
+        self.prefixes = Prefixes::of_sorted(literals);
+        let mut holders: Vec<(usize, usize)> = self
+            .lines
+            .iter()
+            .filter_map(|line| Some((line.grant, line.identity?)))
+            .collect();
+        holders.sort_unstable();
+        holders.dedup();
+        for line in &mut self.lines {
+            let (Some(own), false) = (line.identity, line.repository.folder().is_empty()) else {
+                continue;
+            };
+            let others = holders.iter().filter(|(grant, identity)| {
+                *identity != own && self.grants[*grant].overlaps(&self.grants[line.grant])
+            });
+            line.others = others.map(|(grant, _)| *grant).collect();
+        }
     }
 
     fn add(&mut self, grant: &Grant, policy: usize, conflicts: &mut Vec<Conflict>) {
@@ -103,6 +131,7 @@ impl Limited {
                 repository: repository.clone(),
                 identity,
                 policy,
+                others: Vec::new(),
             };
             let rivals = self.lines.iter().filter(|other| {
                 other.policy != policy
@@ -142,11 +171,7 @@ impl Limited {
     }
 
     fn identity(&mut self, source: &Source) -> Option<usize> {
-        let identity = match source {
-            Source::Nodes => return None,
-            Source::Controller => Identity::Controller,
-            Source::Role(role) => Identity::Role(role.clone()),
-        };
+        let identity = source.identity()?;
         let known = self.identities.iter().position(|known| *known == identity);
         Some(known.unwrap_or_else(|| {
             self.identities.push(identity);
@@ -154,12 +179,13 @@ impl Limited {
         }))
     }
 
-    /// Who pulls a repository; `None` when nobody may.
+    /// Who pulls a repository; `None` when nobody may. Of the patterns that match, the longest literal prefix wins.
     pub(super) fn find(&self, host: &EcrHost<'_>, repository: &str) -> Option<Granted<'_>> {
-        let line = self.lines.iter().find(|line| {
+        let lines = self.prefixes.of(repository).map(|place| &self.lines[place]);
+        let mut lines = lines.filter(|line| {
             line.repository.matches(repository) && self.grants[line.grant].covers_registry(host)
-        })?;
-        Some(self.granted(host, line))
+        });
+        Some(self.granted(host, lines.next()?))
     }
 
     /// Who pulls what an `auths` key stands for; `None` when no grant has that key any more.
@@ -175,19 +201,60 @@ impl Limited {
         })
     }
 
+    /// The folders of a registry that have keys of their own, and who pulls what is in them; `None` is all of it.
+    pub(super) fn folders_of(&self, host: &EcrHost<'_>) -> Vec<(Option<&str>, &Identity)> {
+        let mut folders = Vec::new();
+        for line in &self.lines {
+            if !self.grants[line.grant].covers_registry(host) {
+                continue;
+            }
+            if let Granted::By(identity, folder) = self.granted(host, line)
+                && !folders.contains(&(folder, identity))
+            {
+                folders.push((folder, identity));
+            }
+        }
+        folders.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.map_or(0, str::len)));
+        folders
+    }
+
     fn granted<'p>(&'p self, host: &EcrHost<'_>, line: &'p Line) -> Granted<'p> {
         let Some(identity) = line.identity else {
             return Granted::ByNodes;
         };
         let folder = line.repository.folder();
         // Two identities that share a host are told apart by path.
-        let shares = self.identities.len() > 1
-            && !folder.is_empty()
+        let mut others = line.others.iter();
+        let shares = others.any(|other| self.grants[*other].covers_registry(host));
+        Granted::By(&self.identities[identity], shares.then_some(folder))
+    }
+}
+
+#[cfg(test)]
+impl Limited {
+    /// As [`Self::find`], by a look at every line.
+    pub(super) fn find_simply(&self, host: &EcrHost<'_>, repository: &str) -> Option<Granted<'_>> {
+        let mut lines: Vec<&Line> = self.lines.iter().collect();
+        lines.sort_by_key(|line| {
+            let length = line.repository.literal().len();
+            (std::cmp::Reverse(length), line.policy)
+        });
+        let line = lines.into_iter().find(|line| {
+            line.repository.matches(repository) && self.grants[line.grant].covers_registry(host)
+        })?;
+        let Some(identity) = line.identity else {
+            return Some(Granted::ByNodes);
+        };
+        let folder = line.repository.folder();
+        let shares = !folder.is_empty()
             && self.lines.iter().any(|other| {
                 other.identity.is_some_and(|other| other != identity)
                     && self.grants[other.grant].covers_registry(host)
             });
-        Granted::By(&self.identities[identity], shares.then_some(folder))
+        Some(Granted::By(
+            &self.identities[identity],
+            shares.then_some(folder),
+        ))
     }
 }
 

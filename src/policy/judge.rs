@@ -10,20 +10,38 @@ use crate::image::lookalike::{
 use crate::image::reference::Reference;
 use crate::image::split_once_at;
 
-/// The registry that an image names, and the first rule it breaks. The two common kinds are told early and cheaply: a
-/// good image of an exact ECR host, and one that is none of our business.
-pub(super) fn judge<'a>(policy: &Policy, image: &'a str) -> (Host<'a>, Option<Rule>) {
+/// What an image names, and the first rule it breaks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Judgement<'a> {
+    pub(super) registry: Host<'a>,
+    pub(super) broken: Option<Rule>,
+    /// The reference, where it had to be read.
+    pub(super) reference: Option<Reference<'a>>,
+}
+
+/// The two common kinds are told early and cheaply: a good image of an exact ECR host, and one that is none of our
+/// business.
+pub(super) fn judge<'a>(policy: &Policy, image: &'a str) -> Judgement<'a> {
     if let Some((registry, rest)) = split_once_at(image, b'/')
         && let Host::Private(host) = Host::classify(registry)
         && let Some(reference) = Reference::in_registry(registry, rest)
     {
-        let broken = judge_private(policy, &host, &reference);
-        return (Host::Private(host), broken);
+        return Judgement {
+            registry: Host::Private(host),
+            broken: judge_private(policy, &host, &reference),
+            reference: Some(reference),
+        };
     }
-    if !may_concern_ecr(image) {
-        return (Host::Other, None);
+    let (registry, broken) = if may_concern_ecr(image) {
+        judge_in_full(policy, image)
+    } else {
+        (Host::Other, None)
+    };
+    Judgement {
+        registry,
+        broken,
+        reference: None,
     }
-    judge_in_full(policy, image)
 }
 
 /// As [`judge`], without the short ways in front.

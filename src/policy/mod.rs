@@ -1,6 +1,9 @@
 //! What is allowed, and whose identity pulls it.
 
 mod pattern;
+mod prefixes;
+
+mod session;
 
 pub mod identity;
 pub mod native;
@@ -29,7 +32,7 @@ pub mod decide;
 mod properties;
 
 pub use combined::Combined;
-pub use compile::{Compiled, Invalid, Labels, compile};
+pub use compile::{Compiled, Invalid, Labels, PolicyVersion, compile};
 pub use compiled::{Action, DefaultGrant, OnFailure, Policy};
 pub use decide::{Credential, Decision, decide, decide_for};
 pub use grants::Conflict;
@@ -37,4 +40,5 @@ pub use identity::{Identity, RoleIdentity};
 pub use native::NativeRegistry;
 pub use registry::{NotARegistry, private_registry};
 pub use rule::{Finding, Rule};
-pub use set::{Isolation, PolicySet, Unreadable};
+pub use session::is_cluster_name;
+pub use set::{Isolation, PolicySet, Selection, Unreadable};

@@ -98,19 +98,38 @@ fn hosts_overlap(one: &str, two: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Repository {
     text: Box<str>,
+    /// The length of what stands before the first star.
+    literal: usize,
 }
 
 impl Repository {
     /// Takes a text that the syntax of the schema allows.
     pub(super) fn new(text: &str) -> Self {
-        Self { text: text.into() }
+        Self {
+            literal: text.find('*').unwrap_or(text.len()),
+            text: text.into(),
+        }
     }
 
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
+    /// The common forms by a look at what stands behind the literal prefix, all others in full.
     pub(super) fn matches(&self, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix(self.literal()) else {
+            return false;
+        };
+        match &self.text[self.literal..] {
+            "" => rest.is_empty(),
+            "*" => !rest.contains('/'),
+            "**" if self.literal == self.folder().len() => !rest.is_empty(),
+            _ => self.matches_in_full(path),
+        }
+    }
+
+    /// As [`Self::matches`], without the short ways in front.
+    fn matches_in_full(&self, path: &str) -> bool {
         let Some(head) = self.text.strip_suffix("**") else {
             return glob(self.text.as_bytes(), path.as_bytes(), b'/');
         };
@@ -127,14 +146,12 @@ impl Repository {
 
     /// What every path that matches begins with.
     pub(super) fn literal(&self) -> &str {
-        self.text
-            .find('*')
-            .map_or(&*self.text, |star| &self.text[..star])
+        &self.text[..self.literal]
     }
 
     /// Whether it means exactly one repository.
     pub(super) fn is_exact(&self) -> bool {
-        !self.text.contains('*')
+        self.literal == self.text.len()
     }
 
     /// The folder in which all paths that match lie, with its slash; empty for the registry itself.
@@ -169,7 +186,23 @@ impl ImagePattern {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_short_ways_of_a_pattern_match_what_the_long_one_does(
+            folders in "([ab*]{1,2}/){0,2}",
+            last in "([ab*]{0,2}[ab]|\\*|\\*\\*)",
+            path in "[ab]{0,2}(/[ab]{0,2}){0,3}",
+        ) {
+            let text = format!("{folders}{last}");
+            prop_assume!(!text.trim_end_matches("**").contains("**"));
+            let pattern = Repository::new(&text);
+            prop_assert_eq!(pattern.matches(&path), pattern.matches_in_full(&path), "{} {}", text, path);
+        }
+    }
 
     #[test]
     fn a_star_stays_in_its_segment_and_two_stars_go_below() {

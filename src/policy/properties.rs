@@ -2,10 +2,13 @@
 
 use proptest::prelude::*;
 
+use super::grants::Grants;
 use super::judge::{judge, judge_in_full};
-use super::{Policy, Rule, decide};
-use crate::image::ecr::Host;
+use super::spec::{self, EcrPolicySpec};
+use super::{Compiled, Labels, Policy, PolicySet, Rule, compile, decide};
+use crate::image::ecr::{EcrHost, Host};
 use crate::image::lookalike::may_concern_ecr;
+use crate::image::reference::Reference;
 
 /// Text made of what ECR references and their lookalikes are made of.
 fn ecr_like() -> impl Strategy<Value = String> {
@@ -23,6 +26,71 @@ fn ecr_like() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..9).prop_map(|pieces| pieces.concat())
 }
 
+/// Policies of one to three grants for a few registries and paths, so that they overlap and conflict.
+fn policies() -> impl Strategy<Value = Vec<Compiled>> {
+    let registry = prop::sample::select(vec![
+        "*",
+        "123456789012",
+        "210987654321",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+        "*.dkr.ecr.us-*.amazonaws.com",
+    ]);
+    let repository = "([ab*]{1,2}/){0,2}([ab]{1,2}\\*?|\\*|\\*\\*)";
+    let repositories = prop::collection::vec(repository, 1..4);
+    let grant = (registry, repositories, 0..4_u8).prop_map(|(registry, repositories, who)| {
+        let mut grant = serde_json::json!({"registries": [registry], "repositories": repositories});
+        match who {
+            0 => {}
+            1 => grant["credentials"] = "Skip".into(),
+            role => {
+                let arn = format!("arn:aws:iam::123456789012:role/{role}");
+                grant["role"] = serde_json::json!({"arn": arn});
+            }
+        }
+        serde_json::from_value::<spec::Grant>(grant).unwrap()
+    });
+    let spec = prop::collection::vec(grant, 1..4).prop_map(|grants| EcrPolicySpec {
+        namespaces: Some(spec::NamespaceSelector {
+            names: Some(vec!["n".to_owned()]),
+            ..spec::NamespaceSelector::default()
+        }),
+        grants,
+        ..EcrPolicySpec::default()
+    });
+    prop::collection::vec(spec, 1..6).prop_map(|specs| {
+        let named = specs.iter().enumerate();
+        named
+            .filter_map(|(at, spec)| compile(&format!("p{at}"), spec).ok())
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_grant_is_found_by_its_prefix_as_by_a_look_at_every_one(
+        policies in policies(),
+        paths in prop::collection::vec("[ab]{1,2}(/[ab]{1,2}){0,3}", 1..20),
+    ) {
+        let set = PolicySet::new(Policy::default(), policies, Vec::new());
+        let policy = set.in_namespace("n", &Labels::new());
+        let Grants::Limited(limited) = &policy.combined.grants else {
+            return Ok(());
+        };
+        for host in [
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "210987654321.dkr.ecr.eu-west-1.amazonaws.com",
+        ] {
+            let host = EcrHost::parse(host).unwrap();
+            for path in &paths {
+                prop_assert_eq!(limited.find(&host, path), limited.find_simply(&host, path), "{}", path);
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
@@ -30,7 +98,11 @@ proptest! {
     fn the_short_ways_lead_to_the_verdict_of_the_long_one(image in ecr_like()) {
         let policy = Policy::default();
         let verdict = judge_in_full(&policy, &image);
-        prop_assert_eq!(judge(&policy, &image), verdict);
+        let judged = judge(&policy, &image);
+        prop_assert_eq!((judged.registry, judged.broken), verdict);
+        if let Some(reference) = judged.reference {
+            prop_assert_eq!(Reference::parse(&image), Ok(reference));
+        }
         if verdict != (Host::Other, None) {
             prop_assert!(may_concern_ecr(&image));
         }
@@ -43,7 +115,7 @@ proptest! {
         let correction = message.as_deref().and_then(|message| message.split_once("; write \""));
         if let Some((_, correction)) = correction {
             let correction = correction.split_once('"').unwrap().0;
-            let (host, broken) = judge(&policy, correction);
+            let (host, broken) = judge_in_full(&policy, correction);
             prop_assert!(matches!(host, Host::Private(_) | Host::Public(_)), "{}", correction);
             prop_assert!(matches!(broken, None | Some(Rule::UnknownRegion)), "{}", correction);
         }

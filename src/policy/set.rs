@@ -1,11 +1,13 @@
 //! All policies, and what they come to in one namespace.
 
+use std::collections::HashMap;
+
 use super::compile::{Compiled, Labels, Source};
 use super::compiled::DefaultGrant;
 use super::demand::{Demanded, Demander, Demands};
 use super::grants::{Conflict, Grants, Limited};
 use super::spec::NamespaceSelector;
-use super::{Action, OnFailure, Policy};
+use super::{Action, Identity, OnFailure, Policy};
 
 /// All policies that there are, and the settings underneath.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +17,14 @@ pub struct PolicySet {
     /// In the order of their names.
     policies: Vec<Compiled>,
     unreadable: Vec<Unreadable>,
+}
+
+/// Which policies select a namespace, by their places, and which of their exemptions are for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Selection {
+    selecting: Vec<usize>,
+    exempting: Vec<(usize, usize)>,
+    unreadable: Option<usize>,
 }
 
 /// A policy that cannot be read: what it said is lost, so the namespaces that it selected are granted nothing.
@@ -39,9 +49,23 @@ impl Unreadable {
         }
     }
 
-    /// Without a selector, nobody knows whom it was about: no namespace in particular, but as long as it is there no
-    /// namespace is granted anything by default.
-    fn selects(&self, namespace: &str, labels: &Labels) -> bool {
+    /// The policy's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same; where nothing tells whom it is about, what was known of it `before` still does.
+    #[must_use]
+    pub fn or(self, before: &Self) -> Self {
+        Self {
+            selector: self.selector.or_else(|| before.selector.clone()),
+            ..self
+        }
+    }
+
+    /// Whether it is known to select a namespace. Without a selector, nobody knows whom it was about: no namespace in
+    /// particular, but as long as it is there no namespace is granted anything by default.
+    pub fn selects(&self, namespace: &str, labels: &Labels) -> bool {
         let selector = self.selector.as_ref();
         selector.is_some_and(|selector| selector.matches(namespace, labels))
     }
@@ -62,6 +86,7 @@ impl PolicySet {
     /// All policies. Their names must differ.
     pub fn new(base: Policy, mut policies: Vec<Compiled>, unreadable: Vec<Unreadable>) -> Self {
         policies.sort_by(|one, two| one.name.cmp(&two.name));
+        name_sessions(&mut policies, &base.cluster_name);
         Self {
             base,
             policies,
@@ -84,6 +109,11 @@ impl PolicySet {
         &self.policies
     }
 
+    /// The policies that cannot be read.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
+    }
+
     /// Whether some namespace may refuse a Pod: then one of an unknown namespace that cannot be read is refused.
     pub fn may_enforce(&self) -> bool {
         let strict = |policy: &Compiled| {
@@ -98,18 +128,43 @@ impl PolicySet {
 
     /// What holds in a namespace.
     pub fn in_namespace(&self, namespace: &str, labels: &Labels) -> Policy {
+        self.policy_of(&self.selection(namespace, labels))
+    }
+
+    /// Which policies select a namespace: the same for two namespaces in which the same holds.
+    pub fn selection(&self, namespace: &str, labels: &Labels) -> Selection {
+        let policies = self.policies.iter().enumerate();
+        let selecting = policies.filter(|(_, policy)| policy.selects(namespace, labels));
+        let selecting: Vec<usize> = selecting.map(|(place, _)| place).collect();
+        let exempting = selecting.iter().flat_map(|place| {
+            let exemptions = self.policies[*place].exemptions.iter().enumerate();
+            exemptions
+                .filter(|(_, exemption)| exemption.is_for_namespace(namespace))
+                .map(|(number, _)| (*place, number))
+        });
+        let mut unreadable = self.unreadable.iter();
+        Selection {
+            exempting: exempting.collect(),
+            unreadable: unreadable.position(|lost| lost.selects(namespace, labels)),
+            selecting,
+        }
+    }
+
+    /// What holds where these policies select.
+    pub fn policy_of(&self, selection: &Selection) -> Policy {
         let mut policy = self.base.clone();
         if self.is_empty() && self.otherwise() == DefaultGrant::Controller {
             return policy;
         }
-        let selecting = self.policies.iter();
-        let selecting: Vec<&Compiled> = selecting
-            .filter(|policy| policy.selects(namespace, labels))
+        let selecting: Vec<&Compiled> = selection
+            .selecting
+            .iter()
+            .map(|place| &self.policies[*place])
             .collect();
-        let (grants, conflicts) = self.grants(&selecting, namespace, labels);
+        let (grants, conflicts) = self.grants(&selecting, selection.unreadable);
         policy.combined.grants = grants;
         policy.combined.conflicts = conflicts;
-        policy.combined.demands = demands(&selecting, namespace);
+        policy.combined.demands = self.demands(selection);
         let denies = |policy: &&Compiled| policy.on_failure == Some(OnFailure::Deny);
         if selecting.iter().any(denies) {
             policy.on_failure = OnFailure::Deny;
@@ -117,18 +172,28 @@ impl PolicySet {
         policy
     }
 
-    fn grants(
+    /// The policies that grant an identity to a namespace, in the order of their names.
+    pub fn grantors(
         &self,
-        selecting: &[&Compiled],
         namespace: &str,
         labels: &Labels,
-    ) -> (Grants, Vec<Conflict>) {
-        let mut unreadable = self.unreadable.iter();
-        if let Some(lost) = unreadable.find(|lost| lost.selects(namespace, labels)) {
-            let nothing = Limited::nothing(Action::Enforce, Some(lost.name.clone()));
+        identity: &Identity,
+    ) -> impl Iterator<Item = &Compiled> {
+        let policies = self.policies.iter();
+        policies.filter(move |policy| {
+            let mut grants = policy.grants.iter();
+            policy.selects(namespace, labels)
+                && grants.any(|grant| grant.source.identity().as_ref() == Some(identity))
+        })
+    }
+
+    fn grants(&self, granting: &[&Compiled], unreadable: Option<usize>) -> (Grants, Vec<Conflict>) {
+        if let Some(lost) = unreadable {
+            let lost = self.unreadable[lost].name.clone();
+            let nothing = Limited::nothing(Action::Enforce, Some(lost));
             return (Grants::Limited(nothing), Vec::new());
         }
-        let granting = selecting.iter().filter(|policy| !policy.grants.is_empty());
+        let granting = granting.iter().filter(|policy| !policy.grants.is_empty());
         let granting: Vec<&Compiled> = granting.copied().collect();
         let actions = granting
             .iter()
@@ -190,40 +255,51 @@ impl PolicySet {
         }
         Isolation::Isolated
     }
+
+    fn demands(&self, selection: &Selection) -> Demands {
+        let mut demands = Demands::default();
+        for place in &selection.selecting {
+            let policy = &self.policies[*place];
+            let rules = &policy.rules;
+            if rules.demands.is_empty() && rules.references.is_none() {
+                continue;
+            }
+            let source = demands.sources.len();
+            let exempting = selection.exempting.iter();
+            let exempting = exempting.filter(|(of, _)| of == place);
+            demands.sources.push(Demander {
+                name: policy.name.clone(),
+                exemptions: exempting
+                    .map(|(_, number)| policy.exemptions[*number].clone())
+                    .collect(),
+            });
+            demands
+                .references
+                .extend(rules.references.map(|action| (action, source)));
+            let demanded = rules.demands.iter().map(|(demand, action)| Demanded {
+                demand: demand.clone(),
+                action: *action,
+                source,
+            });
+            demands.demanded.extend(demanded);
+        }
+        demands.strictest_first();
+        demands
+    }
 }
 
-fn demands(selecting: &[&Compiled], namespace: &str) -> Demands {
-    let mut demands = Demands::default();
-    for policy in selecting {
-        let rules = &policy.rules;
-        if rules.demands.is_empty() && rules.references.is_none() {
-            continue;
+/// Gives each identity the cluster's name, and its sessions that of the first policy that grants it: one token serves all
+/// of them, and only one name can be on its session.
+fn name_sessions(policies: &mut [Compiled], cluster: &str) {
+    let mut first = HashMap::new();
+    for policy in policies {
+        for grant in &mut policy.grants {
+            if let Source::Role(role) = &mut grant.source {
+                let own = role.in_cluster(cluster);
+                let named = first.entry(own.clone());
+                let named = named.or_insert_with(|| own.named(cluster, &policy.name));
+                *role = named.clone();
+            }
         }
-        let source = demands.sources.len();
-        let exemptions = policy.exemptions.iter();
-        demands.sources.push(Demander {
-            name: policy.name.clone(),
-            exemptions: exemptions
-                .filter(|exemption| exemption.is_for_namespace(namespace))
-                .cloned()
-                .collect(),
-        });
-        demands
-            .references
-            .extend(rules.references.map(|action| (action, source)));
-        let demanded = rules.demands.iter().map(|(demand, action)| Demanded {
-            demand: demand.clone(),
-            action: *action,
-            source,
-        });
-        demands.demanded.extend(demanded);
     }
-    // Stable, so that of equals the first policy by name is the one that is told.
-    demands
-        .demanded
-        .sort_by_key(|demanded| std::cmp::Reverse(demanded.action));
-    demands
-        .references
-        .sort_by_key(|(action, _)| std::cmp::Reverse(*action));
-    demands
 }

@@ -54,10 +54,12 @@ pub struct Current<'a> {
     pub docker_config: Option<&'a [u8]>,
     /// Whether the data is as we wrote it.
     pub trusted: bool,
+    /// The keys of entries that are to go.
+    pub revoked: &'a [&'a str],
 }
 
-/// Puts `new` into `current`. Entries that live, and entries that only a newer version understands, are kept; expired
-/// ones and ones without state are dropped. At the cap, entries whose registry host `in_use` does not name give way, those that
+/// Puts `new` into `current`. Entries that live, and entries that only a newer version understands, are kept unless they are revoked;
+/// expired ones and ones without state are dropped. At the cap, entries whose registry host `in_use` does not name give way, those that
 /// expire first before the others.
 pub fn merge(
     current: Current<'_>,
@@ -70,9 +72,10 @@ pub fn merge(
         .docker_config
         .map(DockerConfig::parse)
         .unwrap_or_default();
-    state
-        .entries
-        .retain(|key, entry| current.trusted && config.contains(key) && outlives(entry, now));
+    state.entries.retain(|key, entry| {
+        let kept = current.trusted && config.contains(key);
+        kept && outlives(entry, now) && !current.revoked.contains(&key.as_str())
+    });
     for entry in new {
         let known = Entry::new(
             entry.issued_at,

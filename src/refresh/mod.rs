@@ -17,8 +17,9 @@ pub use outcome::{AccountResult, FreshRegistry, NamedBy, Outcome, Verdict};
 
 use crate::clock::Clock;
 use crate::inventory::{Found, Inventory};
-use crate::policy::Policy;
-use crate::secret::{Known, Put, SecretWriter, StoreError};
+use crate::policy::{Labels, Policy};
+use crate::rulebook::Rulebook;
+use crate::secret::{Granted, Known, Put, SecretWriter, StoreError};
 use crate::service_account::ServiceAccountStore;
 use crate::token::{Token, TokenCache, Urgency};
 
@@ -33,6 +34,8 @@ pub struct Parts {
     pub writer: SecretWriter,
     /// Gives tokens.
     pub tokens: TokenCache,
+    /// What is allowed, and whose identity pulls.
+    pub rulebook: Rulebook,
     /// Reads and writes ServiceAccounts.
     pub accounts: Arc<dyn ServiceAccountStore>,
     /// The time.
@@ -63,8 +66,6 @@ pub struct Wish {
     pub dry_run: bool,
     /// Namespaces that are left out when nobody named them.
     pub excluded: HashSet<String>,
-    /// What is allowed.
-    pub policy: Policy,
 }
 
 /// Makes Secrets fresh, once.
@@ -98,15 +99,17 @@ impl Refresh {
         }
     }
 
-    /// A namespace that somebody named. With the registries given too, nothing but the Secret need be read.
+    /// A namespace that somebody named. With the registries given too, and without policies that would have to know its
+    /// labels, nothing but the Secret need be read.
     async fn named(&self, name: &str) -> Outcome {
-        if !self.wish.registries.is_empty() {
-            return self.refresh(name, self.given()).await;
+        if !self.wish.registries.is_empty() && !self.has_policies() {
+            let policy = self.parts.rulebook.set().in_namespace(name, &Labels::new());
+            return self.refresh(name, &policy, self.given(&policy)).await;
         }
         match self.parts.inventory.namespace(name).await {
             Ok(Some(found)) => self.found(&found).await,
             Ok(None) => Outcome::failed(name, format_args!("there is no namespace {name:?}")),
-            Err(error) => Outcome::failed(name, or_name_them(&error)),
+            Err(error) => Outcome::failed(name, self.or_name_them(&error)),
         }
     }
 
@@ -115,42 +118,56 @@ impl Refresh {
             Outcome::skipped(&found.name, reason)
         } else if self.wish.excluded.contains(&found.name) {
             Outcome::skipped(&found.name, "it is excluded")
-        } else if self.wish.registries.is_empty() {
-            self.found(found).await
         } else {
-            self.refresh(&found.name, self.given()).await
+            self.found(found).await
         }
     }
 
-    /// What the namespace itself asks for.
+    /// A namespace whose labels are known: what was given, or what it itself asks for.
     async fn found(&self, found: &Found) -> Outcome {
-        let mut needs = Needs::default();
-        needs.add_pinned(&self.wish.policy, &found.registries);
-        match self.parts.inventory.images(&found.name).await {
-            Ok(images) => needs.add_images(&self.wish.policy, &images),
-            Err(error) => needs.errors.push(or_name_them(&error)),
+        let set = self.parts.rulebook.set();
+        let policy = set.in_namespace(&found.name, &found.labels);
+        if !self.wish.registries.is_empty() {
+            return self
+                .refresh(&found.name, &policy, self.given(&policy))
+                .await;
         }
-        self.refresh(&found.name, needs).await
+        let mut needs = Needs::default();
+        needs.add_pinned(&policy, &found.registries);
+        match self.parts.inventory.images(&found.name).await {
+            Ok(images) => needs.add_images(&policy, &images),
+            Err(error) => needs.errors.push(self.or_name_them(&error)),
+        }
+        self.refresh(&found.name, &policy, needs).await
     }
 
-    fn given(&self) -> Needs {
+    fn given(&self, policy: &Policy) -> Needs {
         let mut needs = Needs::default();
         for host in &self.wish.registries {
-            needs.add_registry(&self.wish.policy, host);
+            needs.add_registry(policy, host);
         }
         needs
     }
 
-    async fn refresh(&self, namespace: &str, needs: Needs) -> Outcome {
+    async fn refresh(&self, namespace: &str, policy: &Policy, needs: Needs) -> Outcome {
+        // Without policies, whose entries the others are is not known here.
+        let granted = |key: &str, fingerprint: &str| {
+            !self.has_policies() || policy.grants_key(key, fingerprint)
+        };
         let mut outcome = Outcome::new(namespace, needs.errors);
-        if needs.wanted.is_empty() {
+        if needs.wanted.is_empty() && !self.has_policies() {
             return outcome;
         }
         let known = match self.parts.writer.known(namespace).await {
             Ok(known) => known,
             Err(error) => return outcome.and_failed(error),
         };
-        let wanted = self.with_others(needs.wanted, known.as_deref());
+        let known = known.as_deref();
+        let revokes = known.is_some_and(|known| self.parts.writer.revokes(known, &granted));
+        if needs.wanted.is_empty() && !revokes {
+            return outcome;
+        }
+        let wanted = self.with_others(policy, needs.wanted, known);
         let tokens = wanted
             .iter()
             .map(|need| self.parts.tokens.get(&need.token, Urgency::Background));
@@ -164,26 +181,45 @@ impl Refresh {
                 }
             }
         }
-        if minted.is_empty() {
+        if minted.is_empty() && !revokes {
             return outcome;
         }
-        let written = if self.wish.dry_run {
-            Ok(true)
-        } else {
-            let now = self.parts.clock.now();
-            let puts: Vec<Put<'_>> = minted
-                .iter()
-                .map(|(need, token)| need.put(token, now))
-                .collect();
-            self.parts.writer.put(namespace, &puts).await
-        };
-        match written {
+        match self.put(namespace, &minted, &granted).await {
             Ok(written) => {
+                outcome.revoked = revokes;
                 let outcome = outcome.fresh(minted.iter().map(fresh).collect(), written);
+                if minted.is_empty() {
+                    return outcome;
+                }
                 self.name_secret(namespace, outcome).await
             }
             Err(error) => outcome.and_failed(error),
         }
+    }
+
+    /// Writes, unless only to say what would be done.
+    async fn put(
+        &self,
+        namespace: &str,
+        minted: &[(&Need, Arc<Token>)],
+        granted: Granted<'_>,
+    ) -> Result<bool, String> {
+        // The namespace may have another tenant's labels by now.
+        let wanted = minted
+            .iter()
+            .map(|(need, _)| (need.key.as_str(), &need.token.identity));
+        let confirmed = self.parts.rulebook.confirm(namespace, wanted).await;
+        confirmed.map_err(|error| error.to_string())?;
+        if self.wish.dry_run {
+            return Ok(true);
+        }
+        let now = self.parts.clock.now();
+        let puts: Vec<Put<'_>> = minted
+            .iter()
+            .map(|(need, token)| need.put(token, now))
+            .collect();
+        let written = self.parts.writer.put(namespace, &puts, granted).await;
+        written.map_err(|error| error.to_string())
     }
 
     /// The Secret is there, so ServiceAccounts may name it.
@@ -203,17 +239,34 @@ impl Refresh {
         outcome
     }
 
-    /// The repair of a Secret that somebody else edited drops what it held, so that is asked for with the rest.
-    fn with_others(&self, mut wanted: Vec<Need>, known: Option<&Known>) -> Vec<Need> {
+    /// The repair of a Secret that somebody else edited drops what it held, so that is asked for with the rest, as far as
+    /// it is granted.
+    fn with_others(
+        &self,
+        policy: &Policy,
+        mut wanted: Vec<Need>,
+        known: Option<&Known>,
+    ) -> Vec<Need> {
         let edited = known.filter(|known| !known.is_trusted(self.parts.clock.monotonic()));
-        let mut others = Needs::default();
-        for key in edited.into_iter().flat_map(Known::keys) {
-            others.add_registry(&self.wish.policy, key);
+        let keys = edited.into_iter().flat_map(Known::keys);
+        for other in keys.filter_map(|key| Need::of_key(policy, key)) {
+            if !wanted.contains(&other) {
+                wanted.push(other);
+            }
         }
-        let others = others.wanted.into_iter();
-        let others: Vec<Need> = others.filter(|other| !wanted.contains(other)).collect();
-        wanted.extend(others);
         wanted
+    }
+
+    /// Whether namespaces are told apart.
+    fn has_policies(&self) -> bool {
+        !self.parts.rulebook.set().is_empty()
+    }
+
+    fn or_name_them(&self, error: &StoreError) -> String {
+        if self.has_policies() {
+            return error.to_string();
+        }
+        format!("{error}; or name the registries (--registry), then nothing need be found")
     }
 }
 
@@ -222,8 +275,4 @@ fn fresh((need, token): &(&Need, Arc<Token>)) -> FreshRegistry {
         host: need.key.clone(),
         expires_at: token.expires_at,
     }
-}
-
-fn or_name_them(error: &StoreError) -> String {
-    format!("{error}; or name the registries (--registry), then nothing need be found")
 }

@@ -2,7 +2,8 @@
 
 use crate::image::ecr::EcrHost;
 use crate::namespace::{Pins, REGISTRIES_ANNOTATION};
-use crate::policy::{Credential, Identity, Policy, Rule, decide, private_registry};
+use crate::policy::decide::identity_of_key;
+use crate::policy::{Credential, Decision, Identity, Policy, Rule, decide, private_registry};
 use crate::secret::{Put, Wanted};
 use crate::token::{Token, TokenKey};
 
@@ -24,6 +25,12 @@ impl Need {
                 region: host.region.into(),
             },
         }
+    }
+
+    /// The need behind an `auths` key of the namespace's Secret; `None` when nothing with that key is granted.
+    pub(super) fn of_key(policy: &Policy, key: &str) -> Option<Self> {
+        let (host, identity) = identity_of_key(policy, key)?;
+        Some(Self::new(key, &host, identity.clone()))
     }
 
     pub(super) fn wanted(&self) -> Wanted<'_> {
@@ -64,54 +71,71 @@ impl Needs {
         }
     }
 
-    /// A registry by its host; what policy forbids is an error, for somebody asked for it.
+    /// A registry by its host: all that is granted of it. What policy forbids is an error, for somebody asked for it.
     pub(super) fn add_registry(&mut self, policy: &Policy, host: &str) {
-        match private_registry(host) {
-            // Any image there would do: what counts is the registry.
-            Ok(_) => self.add(policy, &format!("{host}/repository:tag"), true),
-            Err(refusal) => self.errors.push(refusal.to_string()),
+        let registry = match private_registry(host) {
+            Ok(registry) => registry,
+            Err(refusal) => return self.errors.push(refusal.to_string()),
+        };
+        // By all but the repository, any image there is judged alike.
+        let image = format!("{host}/repository:tag");
+        let decision = decide(policy, &image);
+        if let Some(rule) = forbidden(&decision) {
+            let error = format!(
+                "{host}: policy does not allow this registry [{}]",
+                rule.id()
+            );
+            return self.errors.push(error);
+        }
+        let keys = policy.keys_needed_of(&registry);
+        for (key, identity) in &keys {
+            self.add(Need::new(key, &registry, (*identity).clone()));
+        }
+        let ungranted = |rule: Rule| rule == Rule::NotGranted;
+        if keys.is_empty() && rules(&decision).any(ungranted) {
+            self.errors.push(format!(
+                "{host}: no policy grants anything of this registry to this namespace [granted]"
+            ));
         }
     }
 
     /// Images of Pods and templates; one that is no private ECR image needs nothing, nor does one that policy forbids.
     pub(super) fn add_images(&mut self, policy: &Policy, images: &[String]) {
         for image in images {
-            self.add(policy, image, false);
+            let decision = decide(policy, image);
+            // A tag that is missing is the image's fault, and the Pod may be older than the rule.
+            if forbidden(&decision).is_some() {
+                continue;
+            }
+            if let Credential::Secret {
+                host,
+                key,
+                identity,
+            } = decision.credential
+            {
+                self.add(Need::new(key, &host, identity.clone()));
+            }
         }
     }
 
-    fn add(&mut self, policy: &Policy, image: &str, is_asked_for: bool) {
-        let decision = decide(policy, image);
-        let Credential::Secret {
-            host,
-            key,
-            identity,
-        } = decision.credential
-        else {
-            return;
-        };
-        // A tag that is missing is the image's fault, and the Pod may be older than the rule.
-        let mut findings = decision.finding.into_iter().chain(decision.others);
-        let forbidden = findings.find(|finding| {
-            matches!(
-                finding.rule,
-                Rule::AccountNotAllowed | Rule::RegionNotAllowed
-            )
-        });
-        if let Some(finding) = forbidden {
-            if is_asked_for {
-                let (host, rule) = (host.host, finding.rule.id());
-                self.errors.push(format!(
-                    "{host}: policy does not allow this registry [{rule}]"
-                ));
-            }
-            return;
-        }
-        let need = Need::new(key, &host, identity.clone());
+    fn add(&mut self, need: Need) {
         if !self.wanted.contains(&need) {
             self.wanted.push(need);
         }
     }
+}
+
+fn rules(decision: &Decision<'_>) -> impl Iterator<Item = Rule> {
+    let findings = decision.finding.iter().chain(&decision.others);
+    findings.map(|finding| finding.rule)
+}
+
+/// The rule by which no image of the registry may be pulled.
+fn forbidden(decision: &Decision<'_>) -> Option<Rule> {
+    let is_of_registry =
+        |rule: &Rule| matches!(rule, Rule::AccountNotAllowed | Rule::RegionNotAllowed);
+    let forbidden = decision.is_of_forbidden_registry();
+    forbidden.then(|| rules(decision).find(is_of_registry))?
 }
 
 #[cfg(test)]

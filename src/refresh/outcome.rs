@@ -18,6 +18,8 @@ pub struct Outcome {
     pub reason: Option<&'static str>,
     /// The registries that are fresh now, or would be.
     pub registries: Vec<FreshRegistry>,
+    /// Whether entries were taken out, or would be, that policies do not grant any more.
+    pub revoked: bool,
     /// The ServiceAccounts that name the Secret now, or would.
     pub service_accounts: Vec<NamedBy>,
     /// What failed, one sentence each.
@@ -81,6 +83,7 @@ impl Outcome {
             },
             reason: None,
             registries: Vec::new(),
+            revoked: false,
             service_accounts: Vec::new(),
             errors,
         }

@@ -15,6 +15,8 @@ const LONGEST_TOLD: usize = 100;
 pub struct Repository {
     /// The registry's host and the path, as Argo CD wants it.
     pub url: String,
+    /// The `auths` key in a pull Secret that would open it.
+    pub key: String,
     /// The token that opens it.
     pub token: TokenKey,
 }
@@ -74,14 +76,27 @@ fn repository(policy: &Policy, item: &str) -> Result<Repository, &'static str> {
     if !allows(&policy.allowed_regions, host.region) {
         return Err("is of an AWS region that allowedRegions leaves out");
     }
+    let (key, identity) = granted(policy, &host, path).ok_or("is not granted to this namespace as a whole by any policy, or only for what the nodes pull",
+    )?;
     Ok(Repository {
+        key,
         token: TokenKey {
-            identity: Identity::Controller,
+            identity,
             partition: host.partition,
             region: Arc::from(host.region),
         },
         url: url.to_owned(),
     })
+}
+
+/// Who pulls what is below a path, where one identity does.
+fn granted(policy: &Policy, host: &EcrHost<'_>, path: &str) -> Option<(String, Identity)> {
+    let keys = policy.keys_of(host);
+    let wanted = format!("{}/{path}/", host.host);
+    // The most specific comes first, as the kubelet would have it.
+    let covers = |key: &str| wanted.starts_with(&format!("{}/", key.trim_end_matches('/')));
+    let found = keys.into_iter().find(|(key, _)| covers(key));
+    found.map(|(key, identity)| (key, identity.clone()))
 }
 
 #[cfg(test)]

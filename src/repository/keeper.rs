@@ -16,9 +16,9 @@ use super::{
 use crate::clock::Clock;
 use crate::event::{Event, Events, Severity, Subject};
 use crate::health::Condition;
-use crate::policy::{Identity, Policy};
 use crate::pull_secret::state::StateEntry;
 use crate::pull_secret::{Entry, Freshness, State};
+use crate::rulebook::Rulebook;
 use crate::secret::{SecretIndex, StoreErrorKind, Wanted};
 use crate::token::{Token, TokenCache, Urgency};
 use crate::watch::Mirror;
@@ -37,7 +37,7 @@ pub struct KeeperParts {
     /// The namespaces that may ask.
     pub namespaces: Vec<String>,
     /// What is allowed.
-    pub policy: Policy,
+    pub rulebook: Arc<Rulebook>,
     /// Where Secrets are kept.
     pub store: Arc<dyn RepositoryStore>,
     /// Where tokens come from.
@@ -81,6 +81,7 @@ impl Keeper {
 
     /// Works for ever. Cancel-safe.
     pub async fn run(&self) {
+        let mut changes = self.parts.rulebook.changes();
         loop {
             let mut troubles = Vec::new();
             for namespace in &self.parts.namespaces {
@@ -109,6 +110,7 @@ impl Keeper {
             let next = LOOK + self.parts.clock.jitter(SPREAD);
             tokio::select! {
                 () = self.changed.notified() => {}
+                Ok(()) = changes.changed() => {}
                 () = sleep(next) => {}
             }
         }
@@ -116,10 +118,14 @@ impl Keeper {
 
     /// Brings one namespace to what it asks for; returns what is wrong, in sentences.
     async fn keep(&self, namespace: &str, value: &str) -> Vec<String> {
+        let policy = match self.parts.rulebook.ruling_live(namespace).await {
+            Ok(policy) => policy,
+            Err(error) => return vec![error.to_string()],
+        };
         let Asked {
             repositories,
             refused,
-        } = asked(&self.parts.policy, value);
+        } = asked(&policy, value);
         let why =
             |refused| format!("namespace {namespace:?} asks for one that cannot be had: {refused}");
         let mut troubles: Vec<String> = refused.into_iter().map(why).collect();
@@ -210,28 +216,40 @@ impl Keeper {
         let known = self.index.saw(&at, &stored.metadata);
         let entry = Wanted {
             key: &wanted.url,
-            identity: Identity::Controller.fingerprint(),
+            identity: wanted.token.identity.fingerprint(),
             generation: 0,
         };
-        let freshness = known.freshness(entry, self.parts.clock.moment());
-        if freshness == Freshness::Fresh && stored.url.is_some() {
+        let now = self.parts.clock.moment();
+        let uid = &stored.metadata.uid;
+        // Somebody else's password or fields: put right at once, but not in a loop.
+        let is_broken = stored.url.is_none() && !self.index.has_insisted(uid);
+        let is_edited = is_broken || !known.is_trusted(now.monotonic);
+        if !is_edited && known.freshness(entry, now) == Freshness::Fresh {
             return Ok(());
         }
         let token = self.token(wanted).await?;
-        if stored.url.is_some() && known.keep(entry, token.expires_at, self.parts.clock.moment()) {
+        let now = self.parts.clock.moment();
+        if !is_edited && known.keep(entry, token.expires_at, now) {
             // There is no newer one yet.
             return Ok(());
         }
+        self.confirm(namespace, wanted).await?;
         let content = content(wanted, &token, self.parts.clock.now());
         let store = &self.parts.store;
         let updated = store.update(namespace, name, &stored.metadata, &content);
         updated.await.map_err(interrupted)?;
-        tracing::info!(
-            namespace,
-            name,
-            url = wanted.url,
-            "renewed an Argo CD repository Secret"
-        );
+        let url = &wanted.url;
+        if is_edited {
+            self.index.insisted(uid);
+            tracing::warn!(
+                namespace,
+                name,
+                url,
+                "somebody else had edited an Argo CD repository Secret; it was written anew"
+            );
+        } else {
+            tracing::info!(namespace, name, url, "renewed an Argo CD repository Secret");
+        }
         Ok(())
     }
 
@@ -242,6 +260,7 @@ impl Keeper {
         wanted: &Repository,
     ) -> Result<(), Interrupted> {
         let token = self.token(wanted).await?;
+        self.confirm(namespace, wanted).await?;
         let content = content(wanted, &token, self.parts.clock.now());
         let created = self.parts.store.create(namespace, name, &content);
         created.await.map_err(interrupted)?;
@@ -252,6 +271,12 @@ impl Keeper {
             "created an Argo CD repository Secret"
         );
         Ok(())
+    }
+
+    async fn confirm(&self, namespace: &str, wanted: &Repository) -> Result<(), Interrupted> {
+        let entry = (wanted.key.as_str(), &wanted.token.identity);
+        let confirmed = self.parts.rulebook.confirm(namespace, [entry]).await;
+        confirmed.map_err(|why| Interrupted::Failed(why.to_string()))
     }
 
     async fn token(&self, wanted: &Repository) -> Result<Arc<Token>, Interrupted> {
@@ -313,7 +338,7 @@ fn content(wanted: &Repository, token: &Token, now: Timestamp) -> RepositoryCont
     let entry = Entry::new(
         token.issued_at,
         token.expires_at,
-        Identity::Controller.fingerprint(),
+        wanted.token.identity.fingerprint(),
         0,
         now,
     );

@@ -47,7 +47,7 @@ pub struct RepositoryContent {
 /// One as it is read; its password is not looked at.
 #[derive(Clone, Debug)]
 pub struct StoredRepository {
-    /// As of a pull Secret. Who wrote the data is not tracked.
+    /// As of a pull Secret; the data's writer is that of the password.
     pub metadata: SecretMetadata,
     /// The URL, where everything else but the password is as we write it.
     pub url: Option<String>,
@@ -71,7 +71,8 @@ pub trait RepositoryStore: Send + Sync + 'static {
         content: &'a RepositoryContent,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Updates labels, annotations and data in place.
+    /// Updates labels, annotations and data in place, and restores tracking as
+    /// [`SecretStore::update`](crate::secret::SecretStore::update) does.
     fn update<'a>(
         &'a self,
         namespace: &'a str,

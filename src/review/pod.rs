@@ -39,6 +39,7 @@ view! {
         ephemeral_containers = "ephemeralContainers": Vec<Container<'a>>,
         volumes = "volumes": Vec<Volume<'a>>,
         image_pull_secrets = "imagePullSecrets": Vec<LocalObjectReference<'a>>,
+        service_account_name = "serviceAccountName": Text<'a>,
     }
 }
 
@@ -127,6 +128,14 @@ impl Pod<'_> {
         let inject = self.annotations();
         let inject = inject.and_then(|annotations| annotations.inject.as_deref());
         inject == Some("false")
+    }
+
+    /// The ServiceAccount that it runs under. The API server has filled it in when it asks about a Pod; a template may
+    /// leave it to the API server.
+    pub fn service_account(&self) -> &str {
+        let spec = self.spec.as_ref();
+        let name = spec.and_then(|spec| spec.service_account_name.as_deref());
+        name.filter(|name| !name.is_empty()).unwrap_or("default")
     }
 
     /// Every image string, in the order containers, init containers, ephemeral containers, image volumes.

@@ -148,6 +148,21 @@ impl SecretIndex {
         insisted.insert(on.into(), now);
     }
 
+    /// Forgets it all: what we insist on from now on is something else.
+    pub fn forget_insisting(&self) {
+        let mut insisted = self.insisted.lock().unwrap_or_else(PoisonError::into_inner);
+        insisted.clear();
+    }
+
+    /// Forgets it for the entries of one namespace's Secret.
+    pub fn forget_insisting_in(&self, namespace: &str) {
+        if let Some(known) = self.last_seen(namespace) {
+            let entries = format!("{}/", known.uid());
+            let mut insisted = self.insisted.lock().unwrap_or_else(PoisonError::into_inner);
+            insisted.retain(|on, _| !on.starts_with(&entries));
+        }
+    }
+
     /// Whether we insisted on it less than ten minutes ago, and so must let it be.
     pub fn has_insisted(&self, on: &str) -> bool {
         self.may_insist_at(on) > self.clock.monotonic()

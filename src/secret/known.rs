@@ -7,10 +7,13 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::names::Names;
-use super::{DataWriter, SecretMetadata};
+use super::{DataWriter, Granted, SecretMetadata};
 use crate::clock::{Clock, Moment, add};
 use crate::pull_secret::state::{VERSION, between};
 use crate::pull_secret::{Entry, Freshness, State};
+
+/// The generation that we write: what is granted is told by the identity.
+const GENERATION: u64 = 0;
 
 /// The longest life of an ECR token (GetAuthorizationToken: 12 hours). A state that claims more is not believed.
 const LONGEST_LIFE: Duration = Duration::from_hours(12);
@@ -145,6 +148,16 @@ impl Known {
     /// The `auths` keys that it holds and this code understands.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|held| &*held.key)
+    }
+
+    /// The keys of entries that are not granted. What a newer version or policy generation wrote is left to that.
+    pub(super) fn ungranted(&self, granted: Granted<'_>) -> impl Iterator<Item = &str> {
+        let ours = self
+            .entries
+            .iter()
+            .filter(|held| self.owned && held.version <= VERSION && held.generation == GENERATION);
+        ours.filter(move |held| !granted(&held.key, &held.identity))
+            .map(|held| &*held.key)
     }
 
     /// How each entry stands that is not retiring.

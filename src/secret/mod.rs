@@ -4,10 +4,12 @@
 
 pub mod memory;
 
+mod failure;
 mod index;
 mod known;
 mod metrics;
 mod names;
+mod needless;
 mod pods;
 mod refusals;
 mod write;
@@ -17,11 +19,15 @@ use jiff::Timestamp;
 use secrecy::SecretSlice;
 
 pub use crate::pull_secret::SecretContent;
+pub use failure::WriteError;
 pub use index::{Lookup, SecretIndex};
 pub use known::{Known, Standing, Wanted};
 pub use metrics::Metrics;
 pub use pods::{PodImages, PodPage, PodSight};
-pub use write::{Put, SecretWriter, WriteError};
+pub use write::{Put, SecretWriter};
+
+/// Whether an entry, by its `auths` key and the fingerprint of its identity, is what its namespace is granted.
+pub type Granted<'a> = &'a (dyn Fn(&str, &str) -> bool + Sync);
 
 /// The label that makes a Secret ours; one of our name without it is foreign and never written.
 pub const OWNER_LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "ecr-admission");

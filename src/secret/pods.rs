@@ -39,6 +39,8 @@ pub struct PodSight {
     pub images: Vec<String>,
     /// Those that the kubelet says it cannot pull.
     pub failing: Vec<String>,
+    /// Whether it has not started yet, so that it may still turn out to be unable to pull.
+    pub pending: bool,
     /// The names in its `imagePullSecrets`.
     pub pull_secrets: Vec<String>,
     /// Whether it switches injection off.

@@ -11,13 +11,13 @@ use tokio::sync::Semaphore;
 use super::metrics::Metrics;
 use super::refusals::Refusals;
 use super::{
-    Known, Lookup, PodImages, SecretIndex, SecretStore, StoreError, StoreErrorKind, StoredSecret,
-    Wanted,
+    Granted, Known, Lookup, PodImages, SecretIndex, SecretStore, StoreError, StoreErrorKind,
+    StoredSecret, Wanted, WriteError,
 };
 use crate::clock::Clock;
 use crate::pull_secret::docker_config::DockerConfig;
 use crate::pull_secret::merge::Current;
-use crate::pull_secret::{Freshness, Merge, NewEntry, SecretContent, merge};
+use crate::pull_secret::{Merge, NewEntry, SecretContent, merge};
 use crate::token::Token;
 
 /// How often a write is tried again because somebody else wrote in between. Each round one of the rivals succeeds, and
@@ -39,50 +39,26 @@ pub struct Put<'a> {
     pub used_at: Timestamp,
 }
 
-/// Why entries could not be put into a Secret. The text says what to do about it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum WriteError {
-    /// A Secret of our name without our label.
-    #[error(
-        "Secret {secret:?} in namespace {namespace:?} is not ours, it lacks the label \
-         app.kubernetes.io/managed-by=ecr-admission: delete it, or put the label on it to have its content replaced"
-    )]
-    Foreign {
-        /// The Secret's name.
-        secret: String,
-        /// Its namespace.
-        namespace: String,
-    },
-    /// No room, and nothing that could give way.
-    #[error(
-        "Secret {secret:?} in namespace {namespace:?} is full ({} registries, all in use): spread the Pods over more \
-         namespaces",
-        crate::pull_secret::merge::MOST_ENTRIES
-    )]
-    Full {
-        /// The Secret's name.
-        secret: String,
-        /// Its namespace.
-        namespace: String,
-    },
-    /// The store failed; its sentence names the Secret and the namespace.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+/// What is to be in a Secret after a write: these entries, and of the others those that are granted.
+#[derive(Clone, Copy)]
+pub(super) struct Aim<'a> {
+    pub(super) puts: &'a [Put<'a>],
+    pub(super) granted: Granted<'a>,
 }
 
 /// Puts entries into Secrets.
 pub struct SecretWriter {
     /// The Secret's name in every namespace, for messages.
-    secret: String,
+    pub(super) secret: String,
     store: Arc<dyn SecretStore>,
     pods: Arc<dyn PodImages>,
-    index: Arc<SecretIndex>,
-    clock: Clock,
+    pub(super) index: Arc<SecretIndex>,
+    pub(super) clock: Clock,
     metrics: Metrics,
     turns: Semaphore,
     refusals: Refusals,
     /// Whether an entry is renewed that is fresh still.
-    eager: bool,
+    pub(super) eager: bool,
 }
 
 /// What one round of reading and writing came to.
@@ -149,15 +125,22 @@ impl SecretWriter {
         }
     }
 
-    /// Makes sure that the namespace's Secret holds `puts`, each at least as fresh as the token that came with it. Tells
-    /// whether anything had to be written.
+    /// Makes sure that the namespace's Secret holds `puts`, each at least as fresh as the token that came with it, and
+    /// nothing that is not granted. Tells whether anything had to be written.
     ///
     /// # Errors
     /// [`WriteError`]; nothing was changed then.
-    pub async fn put(&self, namespace: &str, puts: &[Put<'_>]) -> Result<bool, WriteError> {
+    pub async fn put(
+        &self,
+        namespace: &str,
+        puts: &[Put<'_>],
+        granted: Granted<'_>,
+    ) -> Result<bool, WriteError> {
+        let aim = Aim { puts, granted };
         let mut expect_none = match self.index.look_up(namespace) {
-            Lookup::Known(known) if self.is_done(&known, puts) => return Ok(false),
+            Lookup::Known(known) if self.is_done(&known, aim) => return Ok(false),
             Lookup::Known(_) | Lookup::Unsure => false,
+            Lookup::Absent if puts.is_empty() => return Ok(false),
             Lookup::Absent => true,
         };
         if let Some(error) = self.refusals.recent(namespace) {
@@ -167,11 +150,12 @@ impl SecretWriter {
         let _turn = self.turns.acquire().await.ok();
         for _ in 0..ATTEMPTS {
             let round = if expect_none {
-                self.create(namespace, puts).await
+                self.create(namespace, aim).await
             } else {
                 match self.store.get(namespace).await {
-                    Ok(Some(stored)) => self.update(namespace, stored, puts).await,
-                    Ok(None) => self.create(namespace, puts).await,
+                    Ok(Some(stored)) => self.update(namespace, stored, aim).await,
+                    Ok(None) if puts.is_empty() => Ok(Round::Done { written: false }),
+                    Ok(None) => self.create(namespace, aim).await,
                     Err(error) => Err(self.failed(error)),
                 }
             };
@@ -217,8 +201,8 @@ impl SecretWriter {
         }
     }
 
-    async fn create(&self, namespace: &str, puts: &[Put<'_>]) -> Result<Round, WriteError> {
-        let content = self.merged(namespace, Current::default(), puts).await?;
+    async fn create(&self, namespace: &str, aim: Aim<'_>) -> Result<Round, WriteError> {
+        let content = self.merged(namespace, Current::default(), aim.puts).await?;
         match self.store.create(namespace, &content).await {
             Ok(stored) => {
                 self.metrics.wrote("created");
@@ -233,7 +217,7 @@ impl SecretWriter {
         &self,
         namespace: &str,
         stored: StoredSecret,
-        puts: &[Put<'_>],
+        aim: Aim<'_>,
     ) -> Result<Round, WriteError> {
         let metadata = &stored.metadata;
         let known = self.index.saw(namespace, metadata);
@@ -246,13 +230,17 @@ impl SecretWriter {
         let docker_config = stored.docker_config.as_ref();
         let docker_config = docker_config.map(ExposeSecret::expose_secret);
         let config = docker_config.map(DockerConfig::parse).unwrap_or_default();
-        let pending: Vec<Put<'_>> = puts
+        let is_there =
+            |put: &Put<'_>| config.contains(put.wanted.key) && self.is_satisfied(&known, *put);
+        let pending: Vec<Put<'_>> = aim
+            .puts
             .iter()
-            .filter(|put| !(config.contains(put.wanted.key) && self.is_satisfied(&known, **put)))
+            .filter(|put| !is_there(put))
             .copied()
             .collect();
         let trusted = known.is_trusted(self.clock.monotonic());
-        if pending.is_empty() && trusted {
+        let revoked: Vec<&str> = self.revoked(&known, aim.granted).collect();
+        if pending.is_empty() && trusted && revoked.is_empty() {
             self.metrics.wrote("unchanged");
             return Ok(Round::Done { written: false });
         }
@@ -260,14 +248,15 @@ impl SecretWriter {
             state: metadata.state.as_deref(),
             docker_config,
             trusted,
+            revoked: &revoked,
         };
         // Untrusted data is dropped by the merge, so everything asked for is put anew.
-        let puts = if trusted { &pending } else { puts };
+        let puts = if trusted { &pending } else { aim.puts };
         let content = self.merged(namespace, current, puts).await?;
         match self.store.update(namespace, metadata, &content).await {
             Ok(stored) => {
                 self.metrics.wrote("updated");
-                self.remember_insisting(&known, trusted, puts);
+                self.remember_insisting(&known, trusted, puts, &revoked);
                 self.index.saw(namespace, &stored.metadata);
                 Ok(Round::Done { written: true })
             }
@@ -286,37 +275,6 @@ impl SecretWriter {
                 Ok(Round::Again)
             }
             Err(error) => self.again(namespace, error),
-        }
-    }
-
-    /// Whether the index alone shows that nothing is to be written: so a token that cannot be renewed for hours, or a
-    /// clock that is wrong, costs no call per admission.
-    fn is_done(&self, known: &Known, puts: &[Put<'_>]) -> bool {
-        known.is_owned()
-            && known.is_trusted(self.clock.monotonic())
-            && puts.iter().all(|put| self.is_satisfied(known, *put))
-    }
-
-    /// Whether an entry needs no write: it is fresh, better left alone, or was insisted on just now.
-    fn is_satisfied(&self, known: &Known, put: Put<'_>) -> bool {
-        let now = self.clock.moment();
-        (!self.eager && known.freshness(put.wanted, now) == Freshness::Fresh)
-            || known.keep(put.wanted, put.token.expires_at, now)
-            || (known.differs_by_identity(put.wanted, now)
-                && self.index.has_insisted(&contested(known, put.wanted)))
-    }
-
-    fn remember_insisting(&self, known: &Known, trusted: bool, puts: &[Put<'_>]) {
-        if !trusted {
-            let uid = known.uid();
-            tracing::warn!(secret = %self.secret, uid, "somebody else had edited the Secret's data; it was written anew");
-            self.index.insisted(uid);
-        }
-        let now = self.clock.moment();
-        for put in puts {
-            if known.differs_by_identity(put.wanted, now) {
-                self.index.insisted(&contested(known, put.wanted));
-            }
         }
     }
 
@@ -385,11 +343,6 @@ impl<'a> Put<'a> {
             used_at: self.used_at,
         }
     }
-}
-
-/// What two replicas with different identities for one entry would fight over.
-fn contested(known: &Known, wanted: Wanted<'_>) -> String {
-    format!("{}/{}", known.uid(), wanted.key)
 }
 
 /// The registry host of an image string.

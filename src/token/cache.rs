@@ -14,6 +14,7 @@ use super::metrics::Metrics;
 use super::pace::Pace;
 use super::{MintError, MintErrorKind, Token, TokenKey, TokenSource};
 use crate::clock::Clock;
+use crate::policy::Identity;
 use crate::pull_secret::Freshness;
 use crate::pull_secret::state::between;
 
@@ -27,8 +28,10 @@ const LONGEST_RETRY: Duration = Duration::from_mins(5);
 const LONGEST_MINT: Duration = Duration::from_secs(15);
 /// For how long after it was asked for a token that cannot be made counts as trouble.
 const LATELY: Duration = Duration::from_mins(10);
-/// The most keys that are remembered: regions come from image names, which anybody can invent.
-const MOST_KEYS: usize = 256;
+/// The most keys that are remembered, and how many of them for one identity: regions come from image names, which anybody
+/// can invent, and a tenant's must not use up the places of others. AWS has about forty regions.
+const MOST_KEYS: usize = 4_096;
+const MOST_KEYS_OF_ONE: usize = 64;
 
 /// Who asks for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,7 @@ struct Held {
 struct Failure {
     error: MintError,
     streak: u32,
+    at: Instant,
     remembered_until: Instant,
     retry_at: Instant,
 }
@@ -157,6 +161,26 @@ impl TokenCache {
         troubles.min()
     }
 
+    /// What is known of whether an identity can make tokens, by the last attempt that tells: when that was, and why it
+    /// cannot, if it cannot. Trouble on the way to AWS, or of AWS, tells nothing.
+    pub fn last_word(&self, identity: &Identity) -> Option<(Instant, Result<(), MintError>)> {
+        let slots = self.slots();
+        let of_identity = slots.iter().filter(|(key, _)| key.identity == *identity);
+        let words = of_identity.flat_map(|(_, slot)| {
+            let made = slot.held.as_ref().map(|held| (held.at_monotonic, Ok(())));
+            let failed = slot.failure.as_ref().filter(|failure| {
+                use MintErrorKind::{Denied, ExpiredCredentials, NoCredentials};
+                matches!(
+                    failure.error.kind,
+                    Denied | ExpiredCredentials | NoCredentials
+                )
+            });
+            let failed = failed.map(|failure| (failure.at, Err(failure.error.clone())));
+            made.into_iter().chain(failed)
+        });
+        words.max_by_key(|(at, _)| *at)
+    }
+
     /// Starts the mint as a task of its own, so that an admission that gives up does not take it along.
     fn start(&self, key: TokenKey, proven: bool) -> Flight {
         let cache = self.clone();
@@ -226,6 +250,7 @@ impl TokenCache {
         slot.failure = Some(Failure {
             error,
             streak,
+            at: now,
             remembered_until: now + FAILURE_REMEMBERED,
             retry_at: now + wait + self.0.clock.jitter(wait / 2),
         });
@@ -291,19 +316,31 @@ fn backoff(kind: MintErrorKind, streak: u32) -> Duration {
         .min(LONGEST_RETRY)
 }
 
-/// Forgets the key that was least recently asked for, unless its mint is under way.
+/// Makes room for a new key: at the expense of the same identity where that has too many, else of all. Forgotten is the
+/// key that was least recently asked for, unless its mint is under way.
 fn make_room(slots: &mut HashMap<TokenKey, Slot>, key: &TokenKey) -> Result<(), MintError> {
-    if slots.len() < MOST_KEYS || slots.contains_key(key) {
+    if slots.contains_key(key) {
+        return Ok(());
+    }
+    let own = |other: &TokenKey| other.identity == key.identity;
+    let crowded = slots.keys().filter(|other| own(other)).count() >= MOST_KEYS_OF_ONE;
+    if !crowded && slots.len() < MOST_KEYS {
         return Ok(());
     }
     let idle = slots.iter().filter(|(_, slot)| slot.flight.is_none());
+    let idle = idle.filter(|(other, _)| !crowded || own(other));
     // A key that never gave a token goes before one that did.
     let oldest = idle.min_by_key(|(_, slot)| (slot.held.is_some(), slot.used));
     let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+        let (most, whose) = if crowded {
+            (MOST_KEYS_OF_ONE, format!(" by {}", key.identity))
+        } else {
+            (MOST_KEYS, String::new())
+        };
         return Err(MintError {
             kind: MintErrorKind::Throttled,
             message: format!(
-                "{MOST_KEYS} ECR regions are being asked for a token; try again in a moment"
+                "{most} ECR regions are being asked for a token{whose}; try again in a moment"
             ),
         });
     };

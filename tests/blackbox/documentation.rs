@@ -20,6 +20,7 @@ const CLUSTER: &str = include_str!("../../docs/cluster.md");
 const CLEANUP: &str = include_str!("../../docs/cleanup.md");
 const AWS: &str = include_str!("../../docs/aws.md");
 const CRON_JOB: &str = include_str!("../../manifests/cron-job/README.md");
+const POLICIES: &str = include_str!("../../docs/policies.md");
 const CERTS: &str = include_str!("../../certs/README.md");
 
 /// The lines of a section, from its heading to the next.
@@ -185,7 +186,7 @@ fn labels_of<'a>(page: &'a str, name: &str) -> BTreeSet<&'a str> {
 #[test]
 fn every_command_in_the_documents_is_one_that_the_program_takes() {
     let mut tried = 0;
-    for document in [README, CLUSTER, AWS, CRON_JOB, CERTS, CLEANUP] {
+    for document in [README, CLUSTER, AWS, CRON_JOB, CERTS, CLEANUP, POLICIES] {
         for block in blocks(document, "console") {
             let block = block.replace("\\\n", " ");
             for part in block.lines().flat_map(|line| line.split(['|', '>', '#'])) {

@@ -31,6 +31,54 @@ fn the_dockerfile_and_the_build_without_an_engine_run_the_same_program_as_the_sa
 }
 
 #[test]
+fn the_dockerfile_puts_the_same_two_files_there_as_the_build_without_an_engine() {
+    // Who changes one of these changes the other, and the pair here.
+    let pairs = [
+        (
+            r#"install -m 555 "$("$here/binary" "${PROFILE:-fat}" "$arch")" "$stage/$arch/ecr-admission""#,
+            r#"install -m 555 "$(image/binary fat "$TARGETARCH")" /image/ecr-admission"#,
+        ),
+        (
+            "authorities=/etc/ssl/certs/ca-certificates.crt\n",
+            "COPY --from=build --chmod=444 /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt\n",
+        ),
+        (
+            r#"install -m 444 $authorities "$stage/authorities$authorities""#,
+            "COPY --from=build /image/ecr-admission /ecr-admission\n",
+        ),
+    ];
+    let (build, dockerfile) = (read("build"), read("Dockerfile"));
+    for (without_engine, by_engine) in pairs {
+        assert!(build.contains(without_engine), "{without_engine}");
+        assert!(dockerfile.contains(by_engine), "{by_engine}");
+    }
+    assert_eq!(build.matches("install -m").count(), 2, "and no other");
+    assert_eq!(
+        dockerfile.matches("\nCOPY --from").count(),
+        2,
+        "and no other"
+    );
+}
+
+#[test]
+fn the_dockerfile_builds_with_the_toolchain_of_the_checkout_and_what_image_binary_needs() {
+    let (dockerfile, toolchain) = (read("Dockerfile"), read("../rust-toolchain.toml"));
+    let toolchain = toolchain
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = "));
+    let version = toolchain.unwrap().trim_matches('"');
+    let base = format!("FROM --platform=linux/amd64 rust:{version}-bookworm AS build\n");
+    assert!(dockerfile.contains(&base), "{base}");
+    let compiler = "apt-get install gcc-aarch64-linux-gnu";
+    assert!(read("binary").contains(compiler), "{compiler}");
+    assert!(dockerfile.contains("gcc-aarch64-linux-gnu libc6-dev-arm64-cross\n"));
+    let ignored = read("../.dockerignore");
+    for folder in ["target", ".git"] {
+        assert!(ignored.lines().any(|line| line == folder), "{folder}");
+    }
+}
+
+#[test]
 fn the_image_runs_as_the_user_that_the_chart_says() {
     let config: Value = serde_json::from_str(&read("config.json")).unwrap();
     let values: Value = serde_saphyr::from_str(&read("../manifests/chart/values.yaml")).unwrap();

@@ -76,6 +76,7 @@ proptest! {
             state: Some(&state_text),
             docker_config: Some(config_text.as_bytes()),
             trusted: true,
+            revoked: &[],
         };
         let news: Vec<NewEntry<'_>> = keys.iter().map(|key| new(key, "pass")).collect();
         let content = written(merge(current, &news, None, NOW));
@@ -116,6 +117,7 @@ proptest! {
             state: Some(&state),
             docker_config: Some(config.as_bytes()),
             trusted: true,
+            revoked: &[],
         };
         let content = written(merge(current, &[new(&key, &password)], None, NOW));
         prop_assert!(auths(content.docker_config.expose_secret()).contains_key(&key));
@@ -131,6 +133,7 @@ fn of_data_that_somebody_else_wrote_nothing_is_kept() {
         state: Some(&state.to_string()),
         docker_config: Some(br#"{"auths":{"a":{"auth":"QVdTOmI="},"b":{}}}"#),
         trusted: false,
+        revoked: &[],
     };
     let content = written(merge(current, &[new("c", "pass")], None, NOW));
     let document = content.docker_config.expose_secret();
@@ -152,6 +155,7 @@ fn at_the_cap_what_no_pod_uses_gives_way_soonest_expiry_first() {
         state: Some(&state),
         docker_config: Some(config.expose_secret().as_bytes()),
         trusted: true,
+        revoked: &[],
     };
     let merged =
         |in_use: Option<&HashSet<String>>| merge(current, &[new("new", "pass")], in_use, NOW);
@@ -187,6 +191,7 @@ fn a_path_s_entry_is_in_use_where_its_host_is() {
         state: Some(&state),
         docker_config: Some(config.expose_secret().as_bytes()),
         trusted: true,
+        revoked: &[],
     };
     let in_use = HashSet::from(["host".to_owned()]);
     assert!(matches!(

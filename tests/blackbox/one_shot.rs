@@ -8,7 +8,9 @@ use ecr_admission::clock::Clock;
 use ecr_admission::inventory::{Found, Inventory};
 use ecr_admission::namespace::Pins;
 use ecr_admission::policy::Policy;
+use ecr_admission::pull_secret::State;
 use ecr_admission::refresh::{AccountResult, Outcome, Parts, Refresh, Scope, Verdict, Wish};
+use ecr_admission::rulebook::Rulebook;
 use ecr_admission::secret::memory::{MemorySecretStore, NamespacePhase};
 use ecr_admission::secret::{
     Metrics, PodImages, PodPage, SecretIndex, SecretStore, SecretWriter, StoreError, StoreErrorKind,
@@ -29,10 +31,10 @@ const ELSEWHERE: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 
 /// A cluster's inventory in memory.
 #[derive(Default)]
-struct Here {
-    namespaces: BTreeMap<&'static str, Found>,
-    images: BTreeMap<&'static str, Vec<String>>,
-    refusal: Option<StoreError>,
+pub(crate) struct Here {
+    pub(crate) namespaces: BTreeMap<&'static str, Found>,
+    pub(crate) images: BTreeMap<&'static str, Vec<String>>,
+    pub(crate) refusal: Option<StoreError>,
 }
 
 impl Inventory for Here {
@@ -71,15 +73,15 @@ impl PodImages for NoPods {
     }
 }
 
-struct Cluster {
+pub(crate) struct Cluster {
     clock: Clock,
-    store: Arc<MemorySecretStore>,
+    pub(crate) store: Arc<MemorySecretStore>,
     accounts: Arc<MemoryServiceAccounts>,
-    mint: Arc<Mint>,
+    pub(crate) mint: Arc<Mint>,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Clock::simulated(START, 1);
         Self {
             store: Arc::new(MemorySecretStore::new(clock.clone())),
@@ -89,8 +91,13 @@ impl Cluster {
         }
     }
 
-    /// One run, as of a new process.
-    async fn run(&self, here: Here, wish: Wish) -> Vec<Outcome> {
+    /// One run, as of a new process, by the settings alone.
+    pub(crate) async fn run(&self, here: Here, wish: Wish) -> Vec<Outcome> {
+        let rulebook = Rulebook::everywhere(Policy::default());
+        self.run_by(rulebook, here, wish).await
+    }
+
+    pub(crate) async fn run_by(&self, rulebook: Rulebook, here: Here, wish: Wish) -> Vec<Outcome> {
         let mut registry = Registry::default();
         let index = Arc::new(SecretIndex::new(self.clock.clone()));
         let metrics = Metrics::register(&mut registry, Arc::clone(&index));
@@ -110,10 +117,24 @@ impl Cluster {
                 self.clock.clone(),
                 token::Metrics::register(&mut registry),
             ),
+            rulebook,
             accounts: Arc::clone(&self.accounts) as Arc<_>,
             clock: self.clock.clone(),
         };
         Refresh::new(parts, wish).run().await.unwrap()
+    }
+
+    /// The `auths` keys of a namespace's Secret, and the fingerprint of the identity that made each.
+    pub(crate) async fn entries(&self, namespace: &str) -> Vec<(String, String)> {
+        let stored = SecretStore::get(&*self.store, namespace).await.unwrap();
+        let state = stored.and_then(|stored| stored.metadata.state);
+        let state = State::parse(state.as_deref());
+        let held = self.document(namespace).await;
+        let entries = state.known();
+        entries
+            .filter(|(key, _)| held["auths"][*key].is_object())
+            .map(|(key, entry)| (key.to_owned(), entry.identity.clone()))
+            .collect()
     }
 
     /// What the Secret of a namespace holds; empty without one.
@@ -126,7 +147,7 @@ impl Cluster {
     }
 }
 
-fn wish(scope: Scope, registries: &[&str]) -> Wish {
+pub(crate) fn wish(scope: Scope, registries: &[&str]) -> Wish {
     Wish {
         scope,
         registries: registries.iter().map(|host| (*host).to_owned()).collect(),
@@ -134,15 +155,14 @@ fn wish(scope: Scope, registries: &[&str]) -> Wish {
         secret: "ecr-pull-secret".to_owned(),
         dry_run: false,
         excluded: ["kube-system".to_owned()].into(),
-        policy: Policy::default(),
     }
 }
 
-fn named(names: &[&str]) -> Scope {
+pub(crate) fn named(names: &[&str]) -> Scope {
     Scope::Named(names.iter().map(|name| (*name).to_owned()).collect())
 }
 
-fn namespace(name: &'static str) -> Found {
+pub(crate) fn namespace(name: &'static str) -> Found {
     Found {
         name: name.to_owned(),
         ..Found::default()

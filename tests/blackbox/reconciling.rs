@@ -1,5 +1,4 @@
-//! Reconciliation: what a replica left behind is made by whoever looks next, what somebody took away comes back, and
-//! Pods that nothing can help are named.
+//! Reconciliation: what a replica left behind is made by whoever looks next, and what somebody took away comes back.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,13 +34,13 @@ fn replica(cluster: &Arc<MemorySecretStore>, seed: u64) -> Service {
 }
 
 /// Lets a replica look after things, its mirrors filled.
-fn run(service: &Service) {
+pub(crate) fn run(service: &Service) {
     service.namespaces.listed(&HashSet::new(), "1");
     service.look_after();
 }
 
 /// A Pod that names our Secret.
-fn pod(namespace: &str, image: &str) -> PodSight {
+pub(crate) fn pod(namespace: &str, image: &str) -> PodSight {
     PodSight {
         namespace: namespace.to_owned(),
         name: "app".to_owned(),
@@ -52,25 +51,9 @@ fn pod(namespace: &str, image: &str) -> PodSight {
     }
 }
 
-/// A Pod that was created past us and waits for its image.
-fn uninjected(namespace: &str, image: &str) -> PodSight {
-    PodSight {
-        failing: vec![image.to_owned()],
-        pull_secrets: Vec::new(),
-        ..pod(namespace, image)
-    }
-}
-
 fn writes(service: &Service) -> usize {
     let calls = service.store.calls();
     calls.iter().filter(|call| **call != Call::Get).count()
-}
-
-fn unhealable(service: &Service) -> String {
-    let metrics = service.metrics();
-    let start = "ecr_admission_pods_to_recreate ";
-    let value = metrics.lines().find_map(|line| line.strip_prefix(start));
-    value.unwrap().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,46 +140,6 @@ async fn only_pods_that_are_to_have_it_get_it() {
     let served: Vec<&str> = served.iter().map(|(namespace, _)| &**namespace).collect();
     assert_eq!(served, ["bare", "off-but-named", "untagged"]);
     assert!(service.events.said().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pod_that_cannot_heal_is_named_and_counted_until_it_is_gone() {
-    let service = Service::new();
-    let native = PodSight {
-        failing: Vec::new(),
-        ..uninjected("native", IMAGE)
-    };
-    let elsewhere = PodSight {
-        failing: vec!["nginx".to_owned()],
-        images: vec![IMAGE.to_owned(), "nginx".to_owned()],
-        ..uninjected("elsewhere", IMAGE)
-    };
-    let on_purpose = PodSight {
-        opts_out: true,
-        ..uninjected("on-purpose", IMAGE)
-    };
-    let waiting = PodSight {
-        failing: vec![IMAGE.to_owned()],
-        ..pod("waiting", IMAGE)
-    };
-    let lost = uninjected("team-a", IMAGE);
-    service
-        .pods
-        .show([native.clone(), elsewhere, on_purpose, waiting, lost]);
-    run(&service);
-    sleep(MINUTE).await;
-    assert_eq!(unhealable(&service), "1");
-    let told = service.events.take();
-    let [event] = &told[..] else {
-        panic!("{told:?}");
-    };
-    assert_eq!(event.subject.uid.as_deref(), Some("uid-of-team-a"));
-    insta::assert_snapshot!(event.note, @r#"this Pod cannot pull from 123456789012.dkr.ecr.eu-west-1.amazonaws.com and will not: Secret "ecr-pull-secret" is not in its imagePullSecrets, which cannot be changed; delete the Pod, so that it is created anew"#);
-    // What is created anew finds its Secret.
-    assert_eq!(service.registries("team-a"), [REGISTRY]);
-    service.pods.show([native]);
-    sleep(HOUR).await;
-    assert_eq!(unhealable(&service), "0");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,9 @@ use ecr_admission::health::{Health, State};
 use ecr_admission::kubernetes::{self, KubeRepositories};
 use ecr_admission::policy::Policy;
 use ecr_admission::repository::memory::MemoryRepositories;
-use ecr_admission::repository::{Keeper, KeeperParts, RepositoryStore};
+use ecr_admission::repository::{Keeper, KeeperParts, RepositoryContent, RepositoryStore};
+use ecr_admission::rulebook::Rulebook;
+use ecr_admission::secret::{DataWriter, StoreErrorKind};
 use ecr_admission::token::{self, TokenCache};
 use ecr_admission::watch::Mirror;
 use prometheus_client::registry::Registry;
@@ -43,7 +45,7 @@ fn replica(store: Arc<dyn RepositoryStore>, mint: &Arc<Mint>, clock: Clock) -> R
     let event_clock = clock.clone();
     let keeper = Arc::new(Keeper::new(KeeperParts {
         namespaces: vec![NAMESPACE.to_owned()],
-        policy: Policy::default(),
+        rulebook: Arc::new(Rulebook::everywhere(Policy::default())),
         store,
         tokens: TokenCache::new(Arc::clone(mint) as Arc<_>, clock.clone(), metrics),
         clock,
@@ -186,6 +188,55 @@ async fn a_secret_of_somebody_else_is_never_written_and_an_edited_one_is_repaire
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_password_that_somebody_edits_is_put_back_in_minutes_and_not_in_a_loop() {
+    let world = World::start();
+    let url = format!("{HOST}/a");
+    world.ask(&url);
+    pass(Duration::from_secs(5)).await;
+    let name = "ecr-admission-repository-1";
+    let edit = |writer, breaks: bool| {
+        world.store.edit(NAMESPACE, name, |stored| {
+            stored.metadata.data_writer = writer;
+            if breaks {
+                stored.url = None;
+            }
+        });
+    };
+    let written_by = async || {
+        let stored = world.store.get(NAMESPACE, name).await.unwrap().unwrap();
+        stored.metadata.data_writer
+    };
+    for (hour, somebody) in [DataWriter::SomebodyElse, DataWriter::Untracked]
+        .into_iter()
+        .enumerate()
+    {
+        pass(Duration::from_mins(20)).await;
+        edit(somebody, false);
+        let before = world.store.writes();
+        pass(Duration::from_secs(90)).await;
+        assert_eq!(written_by().await, DataWriter::Us { at: None }, "{hour}");
+        // Two replicas may come at one moment; the second finds it done or fails.
+        assert!((1..=2).contains(&(world.store.writes() - before)));
+    }
+    for (somebody, breaks) in [
+        (DataWriter::SomebodyElse, false),
+        (DataWriter::Us { at: None }, true),
+    ] {
+        let before = world.store.writes();
+        for _ in 0..180 {
+            edit(somebody, breaks);
+            pass(Duration::from_secs(20)).await;
+        }
+        let writes = world.store.writes() - before;
+        // In an hour, by each of two replicas, and what fails because the other was first.
+        assert!((5..=4 * 7).contains(&writes), "{writes} writes");
+    }
+    pass(Duration::from_mins(12)).await;
+    assert_eq!(written_by().await, DataWriter::Us { at: None });
+    assert_eq!(world.urls(), set(&[url]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_had_is_told_and_keeps_nothing_back() {
     let world = World::start();
     world.ask(&format!("docker.io/x, {HOST}/a"));
@@ -262,4 +313,49 @@ async fn over_the_api_it_is_as_argo_cd_reads_it_and_no_password_is_read_back() {
         .unwrap();
     assert!(store.get(NAMESPACE, name).await.unwrap().is_none());
     assert_eq!(api.count(Verb::Patch, Resource::Secrets), 0);
+}
+
+#[tokio::test]
+async fn over_the_api_a_password_of_somebody_else_is_known_and_tracking_comes_back_with_ours() {
+    let api = ApiServer::start().await;
+    api.add_namespace(NAMESPACE);
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = api.write_kubeconfig(directory.path());
+    let cluster = kubernetes::connect(Some(&kubeconfig), None).await.unwrap();
+    let store = KubeRepositories::new(cluster.requests);
+    let content = |password: &str| RepositoryContent {
+        url: format!("{HOST}/charts"),
+        password: password.to_owned().into(),
+        state: "{}".to_owned(),
+        expires_at: String::new(),
+    };
+    let name = "ecr-admission-repository-1";
+    let read = async || store.get(NAMESPACE, name).await.unwrap().unwrap().metadata;
+    store
+        .create(NAMESPACE, name, &content("first"))
+        .await
+        .unwrap();
+    assert!(matches!(read().await.data_writer, DataWriter::Us { .. }));
+    let edit = |edit: fn(&mut Value)| api.edit(Resource::Secrets, NAMESPACE, name, "kubectl", edit);
+
+    edit(|secret| secret["metadata"]["labels"]["team"] = json!("a"));
+    assert!(matches!(read().await.data_writer, DataWriter::Us { .. }));
+
+    edit(|secret| secret["data"]["password"] = json!("eA=="));
+    let edited = read().await;
+    assert_eq!(edited.data_writer, DataWriter::SomebodyElse);
+    let update = async |current, password| {
+        let content = content(password);
+        store.update(NAMESPACE, name, &current, &content).await
+    };
+    update(edited, "second").await.unwrap();
+    assert!(matches!(read().await.data_writer, DataWriter::Us { .. }));
+
+    edit(|secret| secret["metadata"]["managedFields"] = json!([{}]));
+    let cleared = read().await;
+    assert_eq!(cleared.data_writer, DataWriter::Untracked);
+    update(cleared.clone(), "third").await.unwrap();
+    assert!(matches!(read().await.data_writer, DataWriter::Us { .. }));
+    let kind = update(cleared, "fourth").await.unwrap_err().kind;
+    assert_eq!(kind, StoreErrorKind::Conflict, "it is a compare-and-swap");
 }

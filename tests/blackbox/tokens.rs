@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use ecr_admission::clock::Clock;
 use ecr_admission::image::ecr::Partition;
-use ecr_admission::policy::Identity;
+use ecr_admission::policy::{Identity, RoleIdentity};
 use ecr_admission::token::{Metrics, MintErrorKind, TokenCache, TokenKey, Urgency};
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::mint::{Behaviour, LIFE, Mint, PASSWORD};
@@ -246,6 +247,41 @@ async fn invented_regions_cannot_grow_the_cache_or_a_label_or_push_out_a_token()
     assert!(
         refused.len() >= 600 - 256 && refused.iter().all(|kind| *kind == MintErrorKind::Throttled)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_regions_that_one_tenant_invents_take_no_room_from_another() {
+    let Setup { mint, cache, .. } = setup();
+    mint.always(Behaviour::Slow(Duration::from_secs(14)));
+    let of = |tenant: &str, region: &str| {
+        let role = json!({"arn": format!("arn:aws:iam::123456789012:role/{tenant}")});
+        let role = serde_json::from_value(role).unwrap();
+        TokenKey {
+            identity: Identity::Role(RoleIdentity::new(&role, tenant, None)),
+            ..key(region)
+        }
+    };
+    let keys: Vec<_> = (0..600)
+        .map(|n| of("team-a", &format!("ap-east-{n}0")))
+        .collect();
+    let asked = keys.iter().map(|key| {
+        let token = cache.get(key, Urgency::Admission);
+        async move { tokio::time::timeout(Duration::from_secs(1), token).await }
+    });
+    let refused = join_all(asked).await.into_iter().flatten();
+    let refused: Vec<String> = refused.map(|token| token.unwrap_err().message).collect();
+    assert_eq!(refused.len(), 600 - 64);
+    insta::assert_snapshot!(refused[0], @"64 ECR regions are being asked for a token by role arn:aws:iam::123456789012:role/team-a; try again in a moment");
+    for n in 0..64 {
+        let other = of(&format!("team-{n}"), "eu-west-1");
+        let token = cache.get(&other, Urgency::Admission);
+        let waiting = tokio::time::timeout(Duration::from_millis(1), token).await;
+        assert!(waiting.is_err(), "refused at once");
+    }
+    cache
+        .get(&of("team-b", "eu-west-1"), Urgency::Admission)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::namespace::{IMAGE, Namespace, REGISTRY, SECRET, one_container, pull_secrets};
+use crate::harness::workloads::{self, KINDS, kind, kinds};
 use crate::harness::{eventually, in_shared_cluster};
 
 /// A registry of another account.
@@ -72,37 +73,13 @@ fn the_pods_of_every_workload_are_served() {
             .create("/api/v1/nodes", &node)
             .await
             .unwrap();
-        let workloads = include_str!("fixtures/workloads.yaml");
-        namespace.kubectl_ok(&["apply", "-f", "-"], workloads).await;
-        // As if its time had come already.
-        let cron_job = "/apis/batch/v1/namespaces/workloads/cronjobs/cron-job/status";
-        let minutes_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(3);
-        let missed = json!({"status": {"lastScheduleTime": format!("{minutes_ago:.0}")}});
-        namespace.api().merge(cron_job, &missed).await.unwrap();
-
-        let expected = [
-            "cron-job",
-            "daemon-set",
-            "deployment",
-            "job",
-            "replica-set",
-            "stateful-set",
-        ];
-        let label = |pod: &Value| {
-            pod["metadata"]["labels"]["app"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        };
+        workloads::create(&namespace, IMAGE).await;
         eventually("every workload has its Pod", async || {
-            let mut from: Vec<String> = namespace.pods().await.iter().map(label).collect();
-            from.sort();
-            from.dedup();
-            from == expected
+            kinds(namespace.pods().await.iter()) == KINDS
         })
         .await;
         for pod in namespace.pods().await {
-            assert_eq!(pull_secrets(&pod), [SECRET], "{}", label(&pod));
+            assert_eq!(pull_secrets(&pod), [SECRET], "{}", kind(&pod));
         }
         assert!(namespace.is_served().await);
     });

@@ -31,16 +31,22 @@ mod pins;
 #[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
 mod pki;
 mod policies;
+mod policies_in_force;
 #[path = "../blackbox/support/proxy.rs"]
 mod proxy;
 mod reconciliation;
 mod registration;
 mod replicas;
+mod report;
 mod repositories;
 mod rewriters;
 mod secret;
 mod service_accounts;
 mod store;
+#[path = "../blackbox/support/sts.rs"]
+#[expect(dead_code, reason = "shared with tests/blackbox, which uses the rest")]
+mod sts;
+mod tenants;
 mod verdicts;
 #[path = "../blackbox/support/volume.rs"]
 mod volume;

@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::ecr::{Answer, Reply};
-use crate::harness::install::{Cluster, Target, register, register_as};
+use crate::ecr::{Answer, EcrDouble, Reply};
+use crate::harness::control_plane::ControlPlane;
+use crate::harness::install::{Cluster, Target, install_permissions, register, register_as};
 use crate::harness::namespace::{IMAGE, Namespace, SECRET, UNTAGGED, one_container, pull_secrets};
-use crate::harness::webhook::Webhook;
+use crate::harness::webhook::{Settings, Webhook};
+use crate::harness::wire::Wire;
 use crate::harness::{eventually, run};
 
 #[test]
@@ -109,6 +111,42 @@ fn an_api_server_that_restarts_leaves_us_ready_and_degraded_and_then_well() {
             tokens, 1,
             "an outage of the API server is no reason to ask ECR"
         );
+    });
+}
+
+#[test]
+fn a_replica_whose_watches_are_cut_goes_on_by_what_it_knows_and_then_learns_what_it_missed() {
+    run(async {
+        let plane = ControlPlane::start("cut").await;
+        install_permissions(&plane).await;
+        let ecr = EcrDouble::start().await;
+        let cable = Wire::to([plane.address()]).await;
+        let kubeconfig = plane.kubeconfig_by(cable.port, "ecr-admission", &plane.token().await);
+        let settings = Settings::files(&plane.folder).connecting_by(kubeconfig);
+        let webhook = Webhook::start_with(&plane, &ecr, "ecr-admission", settings).await;
+        register(&plane, Target::Url(webhook.address)).await;
+        let namespace = Namespace::create(&plane, "warm").await;
+        namespace.run("before", IMAGE).await;
+
+        cable.refuse();
+        eventually("it is degraded", async || {
+            webhook.is_degraded("secret-watch").await
+                && webhook.is_degraded("namespace-watch").await
+        })
+        .await;
+        let pod = namespace.run("meanwhile", IMAGE).await;
+        assert_eq!(pull_secrets(&pod), [SECRET], "it knows that it is there");
+        plane.api.delete(&namespace.secret_path()).await.unwrap();
+
+        cable.mend();
+        eventually("it is well again", async || {
+            let (_, page) = webhook.admin("/readyz?verbose").await;
+            !page.contains("degraded")
+        })
+        .await;
+        namespace.run("after", IMAGE).await;
+        assert!(namespace.is_served().await, "it has seen that it was gone");
+        assert_eq!(ecr.calls().len(), 1, "no reason to ask ECR");
     });
 }
 

@@ -169,7 +169,7 @@ fn others_create_secrets_as_before() {
 type Permission = (String, String, Option<String>);
 
 /// The control planes in which a mode is on that needs more; their names begin so.
-const MODES: [&str; 2] = ["service-accounts", "repositories"];
+const MODES: [&str; 3] = ["service-accounts", "repositories", "policies"];
 
 /// What only the renewal of a token uses, hours after the suite is over; tests/blackbox/repositories sees it on paused
 /// time.
@@ -233,9 +233,12 @@ fn used(selected: impl Fn(&str) -> bool) -> [BTreeSet<Permission>; 2] {
     for event in ours {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let target = &event["objectRef"];
-        assert!(target["subresource"].is_null(), "{event}");
         let group = target["apiGroup"].as_str().unwrap_or_default();
-        let resource = qualified(target["resource"].as_str().unwrap(), group);
+        let mut resource = text(&target["resource"]).unwrap();
+        if let Some(subresource) = target["subresource"].as_str() {
+            resource = format!("{resource}/{subresource}");
+        }
+        let resource = qualified(&resource, group);
         let verb = text(&event["verb"]).unwrap();
         // RBAC does not see the name of what is created.
         let name = text(&target["name"]).filter(|_| verb != "create");
@@ -269,7 +272,9 @@ fn what_a_mode_is_granted_is_what_it_uses() {
     run(async {
         let of_repositories = repositories::manifests().await;
         let of_accounts = manifest("service-accounts.yaml");
-        for (mode, manifests) in MODES.iter().zip([of_accounts, of_repositories]) {
+        let of_policies = manifest("policies.yaml");
+        let manifests = [of_accounts, of_repositories, of_policies];
+        for (mode, manifests) in MODES.iter().zip(manifests) {
             let [used, _] = used(|plane| plane.starts_with(mode));
             let (usual, granted) = (usual(), granted(&manifests));
             for (verb, resource, name) in &used {

@@ -22,7 +22,7 @@ struct Good {
     spec: Value,
 }
 
-fn policy(name: &str, spec: &Value) -> String {
+pub(crate) fn policy(name: &str, spec: &Value) -> String {
     let object = json!({
         "apiVersion": "ecr-admission.dev/v1alpha1",
         "kind": "EcrPolicy",
@@ -32,7 +32,7 @@ fn policy(name: &str, spec: &Value) -> String {
     object.to_string()
 }
 
-async fn define(cluster: &Cluster) {
+pub(crate) async fn define(cluster: &Cluster) {
     // Two tests at once would both create it.
     DEFINED
         .get_or_init(|| apply(&cluster.plane, manifest("crd.yaml")))
@@ -119,6 +119,29 @@ fn good_policies_are_stored_as_they_were_written_with_their_defaults_and_shown()
                 .kubectl(&["delete", "ecrp", &good.name], "")
                 .await;
             assert!(said.ok, "{said:?}");
+        }
+    });
+}
+
+#[test]
+fn the_examples_that_the_chart_ships_are_taken() {
+    in_shared_cluster(async |cluster| {
+        define(cluster).await;
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/chart/examples");
+        let said = cluster
+            .plane
+            .kubectl(&["apply", "--dry-run=server", "-f", folder], "")
+            .await;
+        assert!(said.ok, "{said:?}");
+        for name in [
+            "team-a",
+            "base-images",
+            "pulled-by-nodes",
+            "production",
+            "audit",
+        ] {
+            let line = format!("ecrpolicy.ecr-admission.dev/{name} created (server dry run)");
+            assert!(said.out.contains(&line), "{name}: {said:?}");
         }
     });
 }

@@ -7,9 +7,10 @@ mod client;
 mod scenes;
 mod show;
 mod stand_ins;
+mod tenants;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -23,10 +24,11 @@ use crate::certificate::development::{DevelopmentCa, LEAF_LIFE_DEFAULT};
 use crate::certificate::pair::CertificatePair;
 use crate::certificate::resolver::ServedCertificate;
 use crate::clock::Clock;
-use crate::commands::assembly::{Assembly, Outside, assemble};
+use crate::commands::assembly::{Assembly, Outside, Rules, assemble};
 use crate::config::DEFAULT_SECRET_NAME;
 use crate::event::NoEvents;
-use crate::policy::Policy;
+use crate::namespace::Namespace;
+use crate::policy::PolicySet;
 use crate::secret::SecretStore;
 use crate::secret::memory::MemorySecretStore;
 use crate::server::body::{BodyLimits, BodyReader};
@@ -34,9 +36,10 @@ use crate::server::listener::{self, Options, Transport};
 use crate::server::metrics::ServerMetrics;
 use crate::server::shutdown::Shutdown;
 use crate::server::{routes, tls};
+use crate::watch::Mirror;
 use client::Client;
 use show::Screen;
-use stand_ins::{BuiltInTokens, NoPods};
+use stand_ins::{BuiltInTokens, NoLabels, NoPods};
 
 /// Shows the main job: a real HTTPS server on loopback, stand-ins for the cluster and for AWS, nothing to prepare.
 #[derive(Args, Clone, Debug)]
@@ -48,6 +51,11 @@ pub struct DemoArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+
+    /// EcrPolicies to go by, as files or directories (comma-separated, or given more than once) [default: those of two
+    /// tenants with a role each].
+    #[arg(long = "policy", value_name = "FILE|DIR", value_delimiter = ',')]
+    pub policies: Vec<PathBuf>,
 }
 
 /// Runs the demo.
@@ -56,7 +64,8 @@ pub struct DemoArgs {
 /// When the address cannot be listened on, or the screen cannot be written to.
 pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let clock = Clock::system();
-    let stage = Stage::set(args.listen, &clock).await?;
+    let policies = tenants::policies(&args.policies)?;
+    let stage = Stage::set(args.listen, policies, &clock).await?;
     let mut screen = Screen::stdout();
     screen.line(&format!(
         "ecr-admission serves https://localhost:{} with a certificate made just now.\n\
@@ -90,7 +99,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set(listen: SocketAddr, clock: &Clock) -> anyhow::Result<Self> {
+    async fn set(listen: SocketAddr, policies: PolicySet, clock: &Clock) -> anyhow::Result<Self> {
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let ca = DevelopmentCa::new(clock.now(), &names, LEAF_LIFE_DEFAULT)?;
         let pair = CertificatePair::check(&ca.pem_pair(), &names, clock.now())?;
@@ -108,12 +117,22 @@ impl Stage {
         let settings = admit::Settings {
             secret: DEFAULT_SECRET_NAME.to_owned(),
             excluded_namespaces: ["kube-system".to_owned()].into(),
-            policy: Policy::default(),
+        };
+        let rules = Rules {
+            policies,
+            tell_apart: true,
+            live: Arc::new(NoLabels),
         };
         let Assembly {
-            admission, index, ..
-        } = assemble(settings, clock, outside, &mut registry);
+            admission,
+            index,
+            namespaces,
+            ..
+        } = assemble(settings, rules, clock, outside, &mut registry);
         store.attach(index);
+        for scene in scenes::all() {
+            namespaces.apply(scene.namespace, Namespace::default());
+        }
         let watched = Arc::clone(&store);
         tokio::spawn(async move { watched.bookmarks().await });
 

@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 /// Two accounts in two regions: two registries, two tokens.
 pub(super) const WEB: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/web:1.4.2";
+/// Of two tenants, an account each.
+const OF_A: &str = "111111111111.dkr.ecr.eu-west-1.amazonaws.com/app:7";
+const OF_B: &str = "222222222222.dkr.ecr.eu-west-1.amazonaws.com/app:3";
 const METRICS_SIDECAR: &str = "210987654321.dkr.ecr.us-east-2.amazonaws.com/base/metrics:v7";
 
 /// A Pod to create and what is worth seeing about it.
@@ -24,6 +27,7 @@ pub(super) fn all() -> Vec<Scene> {
             "spec": spec,
         }),
     };
+    let of = |image| json!({ "containers": [{ "name": "app", "image": image }] });
     let two_registries = json!({
         "containers": [
             { "name": "web", "image": WEB },
@@ -64,6 +68,17 @@ pub(super) fn all() -> Vec<Scene> {
             "A Pod with no ECR image: none of our business",
             "billing",
             json!({ "containers": [{ "name": "proxy", "image": "registry.k8s.io/pause:3.10" }] }),
+        ),
+        scene(
+            "A tenant, whose EcrPolicy grants its account by a role: that role's token, and no other",
+            "team-a",
+            of(OF_A),
+        ),
+        scene("Another tenant, with another role", "team-b", of(OF_B)),
+        scene(
+            "The other tenant asks for the first one's image",
+            "team-b",
+            of(OF_A),
         ),
     ]
 }

@@ -97,9 +97,12 @@ impl<W: Write> Screen<W> {
                 .expires_at
                 .round(jiff::Unit::Second)
                 .unwrap_or(entry.expires_at);
+            // What stands behind the # tells sessions of one role apart.
+            let role = entry.identity.split_once('#');
+            let by = role.map_or(String::new(), |(role, _)| format!(" by {role}"));
             writeln!(
                 self.out,
-                "     {key}: user {USERNAME}, password {password}, expires {expires}"
+                "     {key}: user {USERNAME}, password {password}, expires {expires}{by}"
             )?;
         }
         Ok(())

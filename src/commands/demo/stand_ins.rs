@@ -7,6 +7,9 @@ use futures_util::future::{BoxFuture, ready};
 use secrecy::SecretString;
 
 use crate::clock::{Clock, add};
+use crate::namespace::Namespace;
+use crate::policy::PolicyVersion;
+use crate::rulebook::LiveReads;
 use crate::secret::{PodImages, PodPage, StoreError};
 use crate::token::{MintError, Token, TokenKey, TokenSource};
 
@@ -26,6 +29,22 @@ impl TokenSource for BuiltInTokens {
         let now = self.0.now();
         let token = Token::new(SecretString::from(password), now, add(now, LIFE));
         ready(Ok(token)).boxed()
+    }
+}
+
+/// The namespaces of the demo have no labels, and its policies are what they are.
+pub(super) struct NoLabels;
+
+impl LiveReads for NoLabels {
+    fn namespace<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Namespace, StoreError>> {
+        ready(Ok(Namespace::default())).boxed()
+    }
+
+    fn policy<'a>(
+        &'a self,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<PolicyVersion>, StoreError>> {
+        ready(Ok(None)).boxed()
     }
 }
 

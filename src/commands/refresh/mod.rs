@@ -1,5 +1,6 @@
 //! `ecr-admission refresh`: pull Secrets made fresh once, from a CronJob or by a person.
 
+mod policies;
 mod report;
 
 use std::io;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use prometheus_client::registry::Registry as Metrics;
 
+use policies::PolicySourceArgs;
+
 use super::logging;
 use super::mint::{Registry, aws_settings};
 use crate::aws::EcrTokenSource;
@@ -19,7 +22,9 @@ use crate::config::{self, LogFormat, PolicySettings};
 use crate::kubernetes::{
     self, Cluster, KubeInventory, KubePodImages, KubeSecretStore, KubeServiceAccounts,
 };
+use crate::policy::Policy;
 use crate::refresh::{Parts, Refresh, Scope, Verdict, Wish};
+use crate::rulebook::Rulebook;
 use crate::secret::{self, SecretIndex, SecretWriter};
 use crate::token::{self, TokenCache};
 
@@ -35,6 +40,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Without --registry it makes what the namespace's annotation ecr-admission.dev/registries names, and what its Pods and
 /// workload templates pull. With --registry it reads nothing but the Secret, and needs no more permissions than to get and
 /// patch that one by name, where it exists already.
+///
+/// Who pulls is the identity of ecr-admission itself, unless EcrPolicies say otherwise: those of the cluster with
+/// --ecr-policies, or of files with --policy. Then each namespace is read for its labels, gets what its policies grant, and
+/// loses what they do not.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct RefreshArgs {
@@ -111,6 +120,9 @@ pub struct RefreshArgs {
 
     #[command(flatten)]
     policy: PolicySettings,
+
+    #[command(flatten)]
+    policies: PolicySourceArgs,
 }
 
 /// How the result is told.
@@ -131,6 +143,7 @@ Examples:
   ecr-admission refresh --service-account --service-account=builder
   ecr-admission refresh --selector team --format json
   ecr-admission refresh --all-namespaces
+  ecr-admission refresh --all-namespaces --ecr-policies
 
 Exit codes: 0 all fresh, 1 something failed (each is named; the rest is done), 2 what was asked for makes no sense, or no
 cluster or no list of namespaces could be had.";
@@ -148,9 +161,11 @@ pub async fn run(args: RefreshArgs) -> anyhow::Result<ExitCode> {
     let cluster = kubernetes::connect(None, None).await?;
     let clock = Clock::system();
     let (dry_run, format) = (args.dry_run, args.format);
-    let (secret, wish) = wish(args, &cluster)?;
+    let policies = args.policies.clone();
+    let (secret, wish, base) = wish(args, &cluster)?;
+    let rulebook = policies.read(base, &cluster).await?;
     let source = EcrTokenSource::load(&aws_settings(), &clock).await?;
-    let parts = parts(&cluster, &secret, source, &clock);
+    let parts = parts(&cluster, &secret, rulebook, source, &clock);
     let outcomes = Refresh::new(parts, wish).run().await?;
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
     match format {
@@ -167,7 +182,7 @@ pub async fn run(args: RefreshArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn wish(args: RefreshArgs, cluster: &Cluster) -> anyhow::Result<(String, Wish)> {
+fn wish(args: RefreshArgs, cluster: &Cluster) -> anyhow::Result<(String, Wish, Policy)> {
     let file = args.config.as_deref().map(config::read_file).transpose()?;
     let file = file.unwrap_or_default();
     let secret = config::secret_name(args.secret_name.or(file.secret_name))?;
@@ -196,12 +211,18 @@ fn wish(args: RefreshArgs, cluster: &Cluster) -> anyhow::Result<(String, Wish)> 
         secret: secret.clone(),
         dry_run: args.dry_run,
         excluded: config::excluded_namespaces(excluded),
-        policy: config::policy(args.policy.or(file.policy))?,
     };
-    Ok((secret, wish))
+    let base = config::policy(args.policy.or(file.policy))?;
+    Ok((secret, wish, base))
 }
 
-fn parts(cluster: &Cluster, secret: &str, source: EcrTokenSource, clock: &Clock) -> Parts {
+fn parts(
+    cluster: &Cluster,
+    secret: &str,
+    rulebook: Rulebook,
+    source: EcrTokenSource,
+    clock: &Clock,
+) -> Parts {
     // Nobody scrapes a process that ends.
     let mut metrics = Metrics::default();
     let index = Arc::new(SecretIndex::new(clock.clone()));
@@ -217,6 +238,7 @@ fn parts(cluster: &Cluster, secret: &str, source: EcrTokenSource, clock: &Clock)
     Parts {
         inventory: Arc::new(KubeInventory::new(client())),
         writer: writer.eager(),
+        rulebook,
         tokens: TokenCache::new(
             Arc::new(source),
             clock.clone(),

@@ -32,6 +32,7 @@ pub(super) fn text(
             (Verdict::Nothing, _) => {
                 writeln!(out, "{namespace}: no private ECR registry is named")?;
             }
+            (Verdict::Renewed | Verdict::Unchanged, _) if outcome.registries.is_empty() => {}
             _ if outcome.registries.is_empty() => writeln!(out, "{namespace}: failed")?,
             (Verdict::Unchanged, _) => {
                 writeln!(out, "{namespace}: Secret {secret} is fresh: {fresh}")?;
@@ -41,6 +42,13 @@ pub(super) fn text(
                 "{namespace}: Secret {secret} would be renewed: {fresh}"
             )?,
             _ => writeln!(out, "{namespace}: Secret {secret} renewed: {fresh}")?,
+        }
+        if outcome.revoked {
+            let does = if dry_run { "would lose" } else { "has lost" };
+            writeln!(
+                out,
+                "{namespace}: Secret {secret} {does} what is not granted any more"
+            )?;
         }
     }
     for outcome in outcomes {

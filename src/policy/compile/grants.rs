@@ -1,8 +1,8 @@
 //! What a policy lets its namespaces pull.
 
-use super::{Faults, Path, syntax};
+use super::{Faults, Path, role, syntax};
 use crate::image::ecr::{EcrHost, Partition, is_account};
-use crate::policy::identity::RoleIdentity;
+use crate::policy::identity::{Identity, RoleIdentity};
 use crate::policy::pattern::{Registry, Repository};
 use crate::policy::spec::{self, Credentials, MOST_REGISTRIES, MOST_REPOSITORIES};
 
@@ -30,6 +30,17 @@ pub(in crate::policy) enum Source {
     Nodes,
 }
 
+impl Source {
+    /// Whose tokens it gives; `None` where the nodes pull by themselves.
+    pub(in crate::policy) fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Nodes => None,
+            Self::Controller => Some(Identity::Controller),
+            Self::Role(role) => Some(Identity::Role(role.clone())),
+        }
+    }
+}
+
 impl Grant {
     pub(in crate::policy) fn covers_registry(&self, host: &EcrHost<'_>) -> bool {
         let mut registries = self.registries.iter();
@@ -50,16 +61,29 @@ impl Grant {
     }
 }
 
-pub(super) fn compile(given: &[spec::Grant], at: &Path, faults: &mut Faults) -> Vec<Grant> {
+/// Compiles the grants of the policy of this name.
+pub(super) fn compile(
+    policy: &str,
+    given: &[spec::Grant],
+    at: &Path,
+    faults: &mut Faults,
+) -> Vec<Grant> {
     let mut grants = Vec::with_capacity(given.len());
     for (index, grant) in given.iter().enumerate() {
-        grants.push(compile_one(grant, &at.item(index), faults));
+        check(grant, &at.item(index), faults);
+        let source = match (&grant.role, grant.credentials) {
+            (Some(role), Credentials::Provide) => Source::Role(role::identity(role, policy, given)),
+            (None, Credentials::Provide) => Source::Controller,
+            (_, Credentials::Skip) => Source::Nodes,
+        };
+        grants.push(compile_one(grant, source));
     }
+    role::check_all(given, at, faults);
     check_keys(&grants, at, faults);
     grants
 }
 
-fn compile_one(grant: &spec::Grant, at: &Path, faults: &mut Faults) -> Grant {
+fn check(grant: &spec::Grant, at: &Path, faults: &mut Faults) {
     faults.list(
         &grant.registries,
         1,
@@ -90,8 +114,11 @@ fn compile_one(grant: &spec::Grant, at: &Path, faults: &mut Faults) -> Grant {
         },
     );
     if let Some(role) = &grant.role {
-        check_role(grant, role, at, faults);
+        role::check(grant, role, at, faults);
     }
+}
+
+fn compile_one(grant: &spec::Grant, source: Source) -> Grant {
     Grant {
         registries: grant
             .registries
@@ -104,69 +131,11 @@ fn compile_one(grant: &spec::Grant, at: &Path, faults: &mut Faults) -> Grant {
             .iter()
             .map(|text| Repository::new(text))
             .collect(),
-        source: match (&grant.role, grant.credentials) {
-            (Some(role), Credentials::Provide) => Source::Role(RoleIdentity::new(role)),
-            (None, Credentials::Provide) => Source::Controller,
-            (_, Credentials::Skip) => Source::Nodes,
-        },
+        source,
     }
 }
 
-fn check_role(grant: &spec::Grant, role: &spec::Role, at: &Path, faults: &mut Faults) {
-    let of_role = at.field("role");
-    if !syntax::is_role_arn(&role.arn) {
-        let message = format!(
-            "{:?} is no role's ARN, such as arn:aws:iam::123456789012:role/ecr-team-a",
-            role.arn
-        );
-        faults.add(&of_role.field("arn"), message);
-    }
-    if let Some(id) = &role.external_id
-        && !syntax::is_external_id(id)
-    {
-        // An external id is no secret, but nobody's business in a log either.
-        faults.add(
-            &of_role.field("externalId"),
-            "must have 2 to 1224 letters, digits and + = , . @ : / _ -",
-        );
-    }
-    if grant.credentials == Credentials::Skip {
-        faults.add(
-            at,
-            "credentials: Skip means that the nodes pull by themselves, so no role can be given",
-        );
-    }
-    let own = syntax::partition_of_role(&role.arn).map(|(partition, _)| partition);
-    let foreign = grant.registries.iter().any(|registry| {
-        let partition = partition_of(registry);
-        // GovCloud shares its suffixes with the commercial partition.
-        let same = |own: &str, theirs: Partition| {
-            own == theirs.name() || (theirs == Partition::Aws && own == "aws-us-gov")
-        };
-        own.is_some_and(|own| partition.is_some_and(|theirs| !same(own, theirs)))
-    });
-    if foreign {
-        faults.add(
-            at,
-            "a role can pull from registries of its own AWS partition only",
-        );
-    }
-    let looks_like_version = |text: &String| text.starts_with("v1/") || text.starts_with("v2/");
-    if grant.repositories.iter().any(looks_like_version) {
-        faults.add(
-            at,
-            "a role cannot be given for repositories under v1/ or v2/: the kubelet takes these for API versions",
-        );
-    }
-}
-
-/// The partition of a host pattern's suffix; of a region that is written out, the region's.
-fn partition_of(registry: &str) -> Option<Partition> {
-    let host = with_any_account(registry)?.replace('*', "x");
-    EcrHost::parse(&host).map(|host| host.partition)
-}
-
-fn with_any_account(registry: &str) -> Option<String> {
+pub(super) fn with_any_account(registry: &str) -> Option<String> {
     let (account, rest) = registry.split_once('.')?;
     let account = if account == "*" { ANY_ACCOUNT } else { account };
     is_account(account).then(|| format!("{account}.{rest}"))

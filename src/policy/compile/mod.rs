@@ -2,14 +2,16 @@
 //! everything that is wrong with it.
 
 mod grants;
+mod role;
+mod scope;
 mod selector;
 mod syntax;
 mod validation;
 
 use std::fmt;
 
-use super::OnFailure;
 use super::spec::{EcrPolicySpec, MOST_EXEMPTIONS, MOST_GRANTS};
+use super::{OnFailure, RoleIdentity};
 pub(super) use grants::{Grant, Source};
 pub use selector::Labels;
 pub(super) use selector::Selector;
@@ -37,9 +39,33 @@ pub struct Compiled {
     pub(super) rules: Rules,
     pub(super) exemptions: Vec<Exemption>,
     pub(super) on_failure: Option<OnFailure>,
+    version: Option<PolicyVersion>,
+}
+
+/// The version of an `EcrPolicy` in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyVersion {
+    /// The object's identity: differs when it was deleted and made anew.
+    pub uid: String,
+    /// `metadata.generation`: what the API server counts up when the spec changes.
+    pub generation: i64,
 }
 
 impl Compiled {
+    /// The same, as that version of an object in the cluster says it.
+    #[must_use]
+    pub fn of_version(self, version: PolicyVersion) -> Self {
+        Self {
+            version: Some(version),
+            ..self
+        }
+    }
+
+    /// The version of the object in the cluster; `None` for one from a file.
+    pub fn version(&self) -> Option<&PolicyVersion> {
+        self.version.as_ref()
+    }
+
     /// The policy's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -55,9 +81,21 @@ impl Compiled {
         self.rules.judge_all_images()
     }
 
+    /// The roles that it grants, each as often as grants name it.
+    pub fn roles(&self) -> impl Iterator<Item = &RoleIdentity> {
+        self.grants.iter().filter_map(|grant| match &grant.source {
+            Source::Role(role) => Some(role),
+            _ => None,
+        })
+    }
+
+    /// Whether it limits what the namespaces may pull that it selects.
+    pub fn grants_anything(&self) -> bool {
+        !self.grants.is_empty()
+    }
+
     pub(super) fn names_a_role(&self) -> bool {
-        let mut grants = self.grants.iter();
-        grants.any(|grant| matches!(grant.source, Source::Role(_)))
+        self.roles().next().is_some()
     }
 }
 
@@ -81,7 +119,7 @@ pub fn compile(name: &str, spec: &EcrPolicySpec) -> Result<Compiled, Vec<Invalid
         &at.field("namespaces"),
         &mut faults,
     );
-    let grants = grants::compile(&spec.grants, &at.field("grants"), &mut faults);
+    let grants = grants::compile(name, &spec.grants, &at.field("grants"), &mut faults);
     faults.at_most(MOST_GRANTS, spec.grants.len(), &at.field("grants"));
     let rules = validation::compile(spec, &at.field("validation"), &mut faults);
     let exemptions = validation::exemptions(&spec.exemptions, &at.field("exemptions"), &mut faults);
@@ -99,6 +137,7 @@ pub fn compile(name: &str, spec: &EcrPolicySpec) -> Result<Compiled, Vec<Invalid
             rules,
             exemptions,
             on_failure: spec.on_failure,
+            version: None,
         })
     } else {
         Err(faults.0)

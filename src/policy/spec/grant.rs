@@ -3,6 +3,8 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::role::Role;
+
 /// The most registries or regions of one grant.
 pub(in crate::policy) const MOST_REGISTRIES: usize = 32;
 /// The most repositories of one grant.
@@ -21,12 +23,6 @@ pub(super) const REPOSITORY_PATTERN: &str = concat!(
     r"^((\*|\*?[a-z0-9._-]+(\*[a-z0-9._-]+)*\*?)/)*",
     r"(\*\*|\*|\*?[a-z0-9._-]+(\*[a-z0-9._-]+)*\*?)$"
 );
-pub(super) const ROLE_ARN_PATTERN: &str = concat!(
-    r"^arn:(aws|aws-us-gov|aws-cn|aws-eusc|aws-iso|aws-iso-b|aws-iso-e|aws-iso-f):iam::[0-9]{12}:role/",
-    r"([!-~]{1,510}/)?[A-Za-z0-9+=,.@_-]{1,64}$"
-);
-pub(super) const EXTERNAL_ID_PATTERN: &str = r"^[A-Za-z0-9+=,.@:/_-]+$";
-
 /// Of two grants with different identities on one registry, none may name exactly the repository that is the other's
 /// folder.
 pub(super) const NO_EXACT_BESIDE_FOLDER: &str = "self.all(a, self.all(b, \
@@ -42,6 +38,18 @@ pub(super) const ONE_IDENTITY_A_FOLDER: &str = "self.all(a, self.all(b, \
     a.credentials == 'Skip' || b.credentials == 'Skip' || \
     !a.registries.exists(r, r in b.registries) || \
     a.repositories.all(r, b.repositories.all(s, r.find('^[^*]*/') != s.find('^[^*]*/')))))";
+
+/// One role of one policy is one identity: CEL, here and in the rules above, tells identities apart by their roles' ARNs.
+pub(super) const ONE_SESSION_A_ROLE: &str = "self.all(a, self.all(b, \
+    !has(a.role) || !has(b.role) || a.role.arn != b.role.arn || a.role == b.role))";
+
+/// In AWS's patterns a star reaches across slashes.
+const SCOPE_OF_WHOLE_FOLDERS: &str = "!has(self.role) || self.role.scope != 'Repositories' || \
+    self.repositories.all(r, r.matches('^[^*]*([*][*])?$'))";
+
+/// What surely does not fit into a session policy; the exact limit is one of characters, which `compile` counts.
+const SCOPE_OF_LIMITED_SIZE: &str = "!has(self.role) || self.role.scope != 'Repositories' || \
+    size(self.registries) * size(self.repositories) <= 58";
 
 /// The hosts whose region cannot be theirs: each suffix has regions of its own.
 const NO_FOREIGN_REGION: &str = "self.all(r, !r.contains('.dkr') || r.matches('[.]dkr[.-]ecr(-fips)?[.][^.]*[*]') || \
@@ -67,6 +75,10 @@ const OWN_PARTITION: &str = "!has(self.role) || self.registries.all(r, !r.contai
 #[x_kube(validation = Rule::new(
     "!has(self.role) || self.repositories.all(r, !r.startsWith('v1/') && !r.startsWith('v2/'))")
     .message("a role cannot be given for repositories under v1/ or v2/: the kubelet takes these for API versions"))]
+#[x_kube(validation = Rule::new(SCOPE_OF_WHOLE_FOLDERS)
+    .message("scope: Repositories takes names, and folders that end in /**: in AWS any other star would reach below a slash"))]
+#[x_kube(validation = Rule::new(SCOPE_OF_LIMITED_SIZE)
+    .message("scope: Repositories takes fewer registries and repositories: a session policy has at most 2048 characters"))]
 pub struct Grant {
     /// The registries: account ids of 12 digits, or hosts such as 123456789012.dkr.ecr.eu-west-1.amazonaws.com, in which
     /// `*` may stand for the account and for any run of characters in the region; or `*` for every private registry.
@@ -123,41 +135,4 @@ schema_of_words!(
     "Credentials",
     ["Provide", "Skip"],
     "Provide puts a credential into the pull Secret; Skip does not, for what the nodes pull by themselves (instance profile, Fargate Pod execution role)."
-);
-
-/// An AWS role that is assumed to make tokens.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Role {
-    /// The role's ARN, such as `arn:aws:iam::123456789012:role/ecr-team-a`.
-    #[schemars(length(max = 640), regex(pattern = ROLE_ARN_PATTERN))]
-    pub arn: String,
-
-    /// The external id that the role's trust policy asks for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 1224), regex(pattern = EXTERNAL_ID_PATTERN))]
-    pub external_id: Option<String>,
-
-    /// How long a token is taken to live: as long as ECR says, or no longer than the role's session.
-    #[serde(default)]
-    pub token_life: TokenLife,
-}
-
-/// How long a token of an assumed role is taken to live.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
-pub enum TokenLife {
-    /// As long as ECR says, twelve hours.
-    #[default]
-    Full,
-    /// No longer than the session of the role that made it.
-    Session,
-}
-
-schema_of_words!(
-    TokenLife,
-    "TokenLife",
-    ["Full", "Session"],
-    "Full believes ECR that the token lives for twelve hours; Session counts it as dead when the role's session ends, for accounts in which that turns out to be so."
 );

@@ -35,6 +35,7 @@ macro_rules! schema_of_words {
 }
 
 mod grant;
+mod role;
 mod selector;
 mod status;
 mod validation;
@@ -42,8 +43,9 @@ mod validation;
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-pub use grant::{Credentials, Grant, Role, TokenLife};
+pub use grant::{Credentials, Grant};
 pub(super) use grant::{MOST_REGISTRIES, MOST_REPOSITORIES};
+pub use role::{Role, Scope, TokenLife};
 pub(super) use selector::MOST_TERMS;
 pub use selector::{MatchExpression, NamespaceSelector, SelectorOperator};
 pub use status::{Condition, EcrPolicyStatus};
@@ -115,6 +117,8 @@ pub struct EcrPolicySpec {
          the kubelet has no key that tells them apart"))]
     #[x_kube(validation = Rule::new(grant::ONE_IDENTITY_A_FOLDER).message(
         "two identities cannot share a folder of repositories: the kubelet finds both by one key"))]
+    #[x_kube(validation = Rule::new(grant::ONE_SESSION_A_ROLE).message(
+        "a policy that grants one role twice must say the same of it each time, but for the repositories"))]
     pub grants: Vec<Grant>,
 
     /// Which images the namespaces may run.

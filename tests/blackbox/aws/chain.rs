@@ -49,7 +49,7 @@ async fn child() {
     let role = variable(ROLE).map(|role| serde_json::from_str::<Role>(&role).unwrap());
     let mut key = key(&region);
     if let Some(role) = &role {
-        key.identity = Identity::Role(RoleIdentity::new(role));
+        key.identity = Identity::Role(RoleIdentity::new(role, "team", None));
     }
     let mints: usize = variable(MINTS).map_or(1, |mints| mints.parse().unwrap());
     for _ in 1..mints {

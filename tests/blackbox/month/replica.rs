@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ecr_admission::admit::{Admission, Settings, Webhook};
 use ecr_admission::clock::Clock;
-use ecr_admission::commands::assembly::{Assembly, Outside, assemble};
+use ecr_admission::commands::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::event::NoEvents;
 use ecr_admission::namespace::{Namespace, NamespaceIndex};
 use ecr_admission::policy::Policy;
@@ -168,15 +168,21 @@ impl Replica {
         let settings = Settings {
             secret: SECRET.to_owned(),
             excluded_namespaces: HashSet::new(),
-            policy,
         };
         let Assembly {
             admission,
             index,
             namespaces,
+            rulebook: _,
             events,
             tokens: _,
-        } = assemble(settings, &clock, outside, &mut Registry::default());
+        } = assemble(
+            settings,
+            Rules::everywhere(policy),
+            &clock,
+            outside,
+            &mut Registry::default(),
+        );
         let (to, from) = unbounded_channel();
         *self.feed.to.lock().unwrap() = Some(to);
         let watch = follow(

@@ -59,18 +59,48 @@ fn all_that_is_wrong_is_told_at_once() {
     );
 }
 
+/// The schema cannot count so: a policy that it lets through is then not ready, with this sentence.
 #[test]
-fn the_examples_of_the_documentation_are_policies() {
+fn a_session_policy_with_too_many_characters_is_refused_with_what_to_widen() {
+    let limited = |length: usize| {
+        let repositories: Vec<String> = ["a", "b", "c", "d", "e", "f", "g", "h"]
+            .map(|letter| letter.repeat(length))
+            .into();
+        let role = "arn:aws:iam::123456789012:role/r";
+        let grant = serde_json::json!({
+            "registries": ["123456789012"],
+            "repositories": repositories,
+            "role": {"arn": role, "scope": "Repositories"},
+        });
+        let spec = serde_json::json!({"namespaces": {"names": ["n"]}, "grants": [grant]});
+        let spec: EcrPolicySpec = serde_json::from_value(spec).unwrap();
+        let faults = compile("limited", &spec).err().unwrap_or_default();
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        faults.join("; ")
+    };
+    assert_eq!(limited(170), "");
+    insta::assert_snapshot!(limited(256), @"spec.grants[0].role.scope: the session policy for these repositories has 2611 characters, and AWS takes 2048: grant folders (team/**) in place of single repositories, or fewer registries and regions");
+}
+
+#[test]
+fn the_examples_that_the_chart_ships_are_policies_each_alone_and_named_in_the_documentation() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let documentation = include_str!("../../../docs/policies.md");
-    let examples = documentation.split("```yaml\n").skip(1);
-    let examples: Vec<&str> = examples
-        .filter_map(|text| text.split("```").next())
-        .collect();
-    assert_eq!(examples.len(), 5);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("examples.yaml");
-    std::fs::write(&file, examples.join("---\n")).unwrap();
-    assert_eq!(read_policies(&[file]).unwrap().len(), 5);
+    let mut examples = 0;
+    for entry in std::fs::read_dir(root.join("manifests/chart/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let policies = read_policies(std::slice::from_ref(&path)).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(
+            documentation.contains(&format!("examples/{name})")),
+            "{name}"
+        );
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# "), "{name} begins with what it is for");
+        assert!(!policies.is_empty(), "{name}");
+        examples += 1;
+    }
+    assert_eq!(examples, 5);
 }
 
 #[test]

@@ -83,7 +83,10 @@ async fn pods_of_all_namespaces_are_seen_in_pages_with_what_they_cannot_pull() {
     });
     let leaving = json!({"metadata": {"deletionTimestamp": "2026-11-21T00:00:00Z"}});
     let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}});
-    let out = json!({"metadata": {"annotations": {"ecr-admission.dev/inject": "false"}}});
+    let out = json!({
+        "metadata": {"annotations": {"ecr-admission.dev/inject": "false"}},
+        "status": {"phase": "Running"},
+    });
     let ended = json!({"status": {"phase": "Succeeded"}});
     for (namespace, name, more) in [
         ("team-a", "failing", failing),
@@ -123,6 +126,7 @@ async fn pods_of_all_namespaces_are_seen_in_pages_with_what_they_cannot_pull() {
     assert!(!failing.uid.is_empty() && !failing.beyond_help && !failing.opts_out);
     assert!(seen("leaving").beyond_help && seen("mirror").beyond_help);
     assert!(seen("out").opts_out && seen("out").failing.is_empty());
+    assert!(failing.pending && !seen("out").pending);
 
     let one = pods.page(Some("team-a"), None).await.unwrap();
     assert_eq!(one.pods.len(), 2);

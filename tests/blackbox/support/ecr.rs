@@ -1,7 +1,7 @@
 //! A double of the wire protocols of ECR (`GetAuthorizationToken`), of STS (`AssumeRoleWithWebIdentity`, `AssumeRole`) and
 //! of a container credentials endpoint (any GET), on one loopback port.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -24,6 +24,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::sts::{Assume, Sts};
+
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
 
 /// What one call to `GetAuthorizationToken` gets.
@@ -38,8 +40,8 @@ pub(crate) struct Reply {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// A token with this password that lives this long. `REGION` in it stands for the call's region, `EXPIRY` for the
-    /// second (Unix) in which it ends.
+    /// A token with this password that lives this long. `REGION` in it stands for the call's region, `KEY` for the access
+    /// key that signed it (of a session: `AKID` and the role's name), `EXPIRY` for the second (Unix) in which it ends.
     Token(String, SignedDuration),
     /// What moto answers, always: a token that expired in 2015.
     Moto,
@@ -83,10 +85,9 @@ struct State {
     calls: Mutex<Vec<Call>>,
     always: Mutex<Reply>,
     next: Mutex<VecDeque<Reply>>,
-    /// The code and message with which STS refuses, if it does.
-    sts_refusal: Mutex<Option<(&'static str, &'static str)>>,
-    /// The forms with which roles were asked for.
-    assumed: Mutex<Vec<String>>,
+    /// What calls get that are signed with a key.
+    by_key: Mutex<HashMap<String, Reply>>,
+    sts: Sts,
 }
 
 impl EcrDouble {
@@ -115,14 +116,25 @@ impl EcrDouble {
         self.state.next.lock().unwrap().extend(replies);
     }
 
+    /// What every call gets from now on that is signed with this access key.
+    pub(crate) fn always_for(&self, access_key: &str, reply: impl Into<Reply>) {
+        let mut by_key = self.state.by_key.lock().unwrap();
+        by_key.insert(access_key.to_owned(), reply.into());
+    }
+
     /// Makes STS refuse every role from now on, with this error code and message.
     pub(crate) fn refuse_roles(&self, code: &'static str, message: &'static str) {
-        *self.state.sts_refusal.lock().unwrap() = Some((code, message));
+        self.state.sts.always(Assume::Refuse(403, code, message));
+    }
+
+    /// What STS does about the role of this name from now on. The access key of its sessions is `AKID` and the name.
+    pub(crate) fn role(&self, name: &str, assume: Assume) {
+        self.state.sts.role(name, assume);
     }
 
     /// The forms of `AssumeRole` so far.
     pub(crate) fn assumed(&self) -> Vec<String> {
-        self.state.assumed.lock().unwrap().clone()
+        self.state.sts.forms()
     }
 
     /// All signed calls so far, of ECR only.
@@ -153,8 +165,8 @@ impl EcrDouble {
             calls: Mutex::default(),
             always: Mutex::new(Answer::Token("password-of-REGION".into(), twelve_hours).into()),
             next: Mutex::default(),
-            sts_refusal: Mutex::default(),
-            assumed: Mutex::default(),
+            by_key: Mutex::default(),
+            sts: Sts::default(),
         });
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
@@ -211,20 +223,22 @@ async fn respond(request: Request<Incoming>, state: Arc<State>) -> io::Result<An
             .map_err(io::Error::other)?
             .to_bytes();
         let form = String::from_utf8_lossy(&body);
-        let key = match signed(&authorization) {
-            by if by.service == "sts" => {
-                state.assumed.lock().unwrap().push(form.to_string());
-                state.calls.lock().unwrap().push(by);
-                role_key(&form)
-            }
-            _ => "AKIDROLE".to_owned(),
-        };
-        return Ok(role(&state, &form, &key));
+        let by = signed(&authorization);
+        let is_signed = by.service == "sts";
+        if is_signed {
+            state.calls.lock().unwrap().push(by);
+        }
+        let now = state.clock.now();
+        let said = state.sts.answer(&form, is_signed, now).await;
+        return Ok(response(said.status, said.kind, now, said.body));
     }
     let call = signed(&authorization);
     state.calls.lock().unwrap().push(call.clone());
     let reply = state.next.lock().unwrap().pop_front();
-    let reply = reply.unwrap_or_else(|| state.always.lock().unwrap().clone());
+    let of_key = || state.by_key.lock().unwrap().get(&call.access_key).cloned();
+    let reply = reply
+        .or_else(of_key)
+        .unwrap_or_else(|| state.always.lock().unwrap().clone());
     tokio::time::sleep(reply.delay).await;
     let now = state.clock.now() + reply.ahead;
     let (status, body) = match reply.answer {
@@ -235,6 +249,7 @@ async fn respond(request: Request<Incoming>, state: Arc<State>) -> io::Result<An
             let expires_at = (now + life).as_second();
             let password = password
                 .replace("REGION", &call.region)
+                .replace("KEY", &call.access_key)
                 .replace("EXPIRY", &expires_at.to_string());
             (200, token(&password, expires_at))
         }
@@ -280,39 +295,6 @@ fn container_credentials(state: &State) -> Answered {
         "Expiration": (now + SignedDuration::from_hours(6)).to_string(),
     });
     response(200, "application/json", now, body.to_string())
-}
-
-/// The access key of a session of the role that a form names: `AKID` and the role's name.
-fn role_key(form: &str) -> String {
-    let arn = form.split("RoleArn=").nth(1).unwrap_or_default();
-    let arn = arn.split('&').next().unwrap_or_default();
-    format!("AKID{}", arn.rsplit("%2F").next().unwrap_or_default())
-}
-
-fn role(state: &State, form: &str, key: &str) -> Answered {
-    let now = state.clock.now();
-    let expiration = now + SignedDuration::from_hours(1);
-    let action = ["AssumeRoleWithWebIdentity", "AssumeRole"]
-        .into_iter()
-        .find(|action| form.contains(&format!("Action={action}&")));
-    let Some(action) = action else {
-        return response(400, "text/plain", now, "unknown action".to_owned());
-    };
-    if let Some((code, message)) = *state.sts_refusal.lock().unwrap() {
-        let body = format!(
-            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
-             </ErrorResponse>"
-        );
-        return response(403, "text/xml", now, body);
-    }
-    let body = format!(
-        "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
-         <{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>\
-         <SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken>\
-         <Expiration>{expiration}</Expiration></Credentials></{action}Result>\
-         </{action}Response>"
-    );
-    response(200, "text/xml", now, body)
 }
 
 fn response(status: u16, kind: &str, now: Timestamp, body: String) -> Answered {

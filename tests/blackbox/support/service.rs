@@ -9,11 +9,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ecr_admission::admit::{Admission, Settings, Webhook};
 use ecr_admission::clock::Clock;
-use ecr_admission::commands::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
+use ecr_admission::commands::assembly::{Assembly, METRICS_PREFIX, Outside, Rules, assemble};
 use ecr_admission::event::EventSink;
 use ecr_admission::namespace::NamespaceIndex;
 use ecr_admission::policy::{OnFailure, Policy};
 use ecr_admission::pull_secret::State;
+use ecr_admission::rulebook::Rulebook;
 use ecr_admission::secret::memory::MemorySecretStore;
 use ecr_admission::secret::{
     PodImages, PodPage, PodSight, SecretIndex, SecretStore, StoreError, StoreErrorKind,
@@ -61,6 +62,7 @@ pub(crate) struct Service {
     pub(crate) admission: Arc<Admission>,
     pub(crate) index: Arc<SecretIndex>,
     pub(crate) namespaces: Arc<NamespaceIndex>,
+    pub(crate) rulebook: Arc<Rulebook>,
     registry: Registry,
 }
 
@@ -93,6 +95,11 @@ impl Service {
         clock: &Clock,
         cluster: &Arc<MemorySecretStore>,
     ) -> Self {
+        Self::ruled(Rules::everywhere(policy), clock, cluster)
+    }
+
+    /// The same under policies that may tell namespaces apart.
+    pub(crate) fn ruled(rules: Rules, clock: &Clock, cluster: &Arc<MemorySecretStore>) -> Self {
         let mut registry = Registry::default();
         let store = Arc::new(CountingStore::new(Arc::clone(cluster)));
         let tokens = Arc::new(Mint::new(clock));
@@ -107,16 +114,16 @@ impl Service {
         let settings = Settings {
             secret: SECRET.to_owned(),
             excluded_namespaces: [EXCLUDED.to_owned()].into(),
-            policy,
         };
         let ours = registry.sub_registry_with_prefix(METRICS_PREFIX);
         let Assembly {
             admission,
             index,
             namespaces,
+            rulebook,
             events,
             tokens: _,
-        } = assemble(settings, clock, outside, ours);
+        } = assemble(settings, rules, clock, outside, ours);
         tokio::spawn(async move { events.run().await });
         Self {
             clock: clock.clone(),
@@ -127,6 +134,7 @@ impl Service {
             admission,
             index,
             namespaces,
+            rulebook,
             registry,
         }
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::of_kind;
+use crate::harness::control_plane::ControlPlane;
 use crate::harness::helm::Helm;
 use crate::harness::in_shared_cluster;
 
@@ -24,7 +25,7 @@ fn holds(example: &Value, key: &str, rendered: &Value) -> bool {
 }
 
 #[test]
-fn every_example_of_an_identity_is_rendered_into_pods_that_the_api_server_takes() {
+fn every_example_is_rendered_into_what_the_api_server_takes() {
     in_shared_cluster(async |cluster| {
         let examples = examples();
         assert!(examples.len() >= 6, "{}", examples.len());
@@ -34,7 +35,7 @@ fn every_example_of_an_identity_is_rendered_into_pods_that_the_api_server_takes(
             let objects = Helm::Four
                 .render(&["--values", file.to_str().unwrap()])
                 .await;
-            let mut deployment = of_kind(&objects, "Deployment").unwrap().clone();
+            let deployment = of_kind(&objects, "Deployment").unwrap();
             let pod = &deployment["spec"]["template"]["spec"];
             let container = &pod["containers"][0];
             for (key, rendered) in [
@@ -54,6 +55,18 @@ fn every_example_of_an_identity_is_rendered_into_pods_that_the_api_server_takes(
                 example["hostNetwork"] == true,
                 "{text}"
             );
+            let egress = &example["networkPolicy"]["egress"];
+            if !egress.is_null() {
+                let policy = of_kind(&objects, "NetworkPolicy").unwrap();
+                assert_eq!(&policy["spec"]["egress"], egress);
+                takes(
+                    &cluster.plane,
+                    "networking.k8s.io/v1",
+                    "networkpolicies",
+                    policy,
+                )
+                .await;
+            }
             let account = of_kind(&objects, "ServiceAccount").unwrap();
             let role = &example["serviceAccount"]["annotations"]["eks.amazonaws.com/role-arn"];
             assert_eq!(
@@ -61,11 +74,17 @@ fn every_example_of_an_identity_is_rendered_into_pods_that_the_api_server_takes(
                 role
             );
 
-            deployment["metadata"]["namespace"] = "default".into();
-            let path =
-                "/apis/apps/v1/namespaces/default/deployments?dryRun=All&fieldValidation=Strict";
-            let taken = cluster.plane.api.create(path, &deployment).await;
-            assert!(taken.is_ok(), "{text}\n{taken:?}");
+            takes(&cluster.plane, "apps/v1", "deployments", deployment).await;
         }
     });
+}
+
+/// Asserts that the API server would store this object, and knows each of its fields.
+async fn takes(plane: &ControlPlane, group: &str, resource: &str, object: &Value) {
+    let mut object = object.clone();
+    object["metadata"]["namespace"] = "default".into();
+    let path =
+        format!("/apis/{group}/namespaces/default/{resource}?dryRun=All&fieldValidation=Strict");
+    let taken = plane.api.create(&path, &object).await;
+    assert!(taken.is_ok(), "{object}\n{taken:?}");
 }

@@ -62,6 +62,46 @@ fn nothing_is_granted_about_service_accounts_and_argo_cd_unless_it_is_chosen() {
 }
 
 #[test]
+fn rights_to_policies_are_there_where_they_come_from_the_cluster() {
+    run(async {
+        for (source, by_objects, by_live_reads) in [
+            ("Cluster", true, true),
+            ("Files", false, true),
+            ("None", false, false),
+        ] {
+            let source = format!("config.policySource={source:?}");
+            let objects = render(&[&source, r#"config.policyFiles=["/a"]"#]).await;
+            let found = |resource: &str| !rules(&objects, resource).is_empty();
+            for resource in [
+                "ecrpolicies",
+                "ecrpolicies/status",
+                "customresourcedefinitions",
+            ] {
+                assert_eq!(found(resource), by_objects, "{source} {resource}");
+            }
+            let get = json!(["get"]);
+            let reads = rules(&objects, "namespaces");
+            let live = reads.iter().any(|rule| rule["verbs"] == get);
+            assert_eq!(live, by_live_reads, "{source}");
+        }
+    });
+}
+
+#[test]
+fn the_definition_of_policies_comes_along_unless_somebody_else_keeps_it() {
+    run(async {
+        let kind = "CustomResourceDefinition";
+        let name = "ecrpolicies.ecr-admission.dev";
+        let objects = render(&[]).await;
+        let definition = named(&objects, kind, name).unwrap();
+        let annotations = &definition["metadata"]["annotations"];
+        assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+        let without = render(&["crd.install=false"]).await;
+        assert!(named(&without, kind, name).is_none());
+    });
+}
+
+#[test]
 fn rights_to_service_accounts_are_as_narrow_as_the_choice_and_come_with_their_policy() {
     run(async {
         for (set, names) in [

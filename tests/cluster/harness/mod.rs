@@ -5,9 +5,11 @@ pub(crate) mod component;
 pub(crate) mod control_plane;
 pub(crate) mod helm;
 pub(crate) mod install;
+pub(crate) mod moto;
 pub(crate) mod namespace;
 pub(crate) mod webhook;
 pub(crate) mod wire;
+pub(crate) mod workloads;
 
 use std::sync::LazyLock;
 use std::time::Duration;

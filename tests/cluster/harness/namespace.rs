@@ -32,9 +32,18 @@ impl<'a> Namespace<'a> {
 
     /// Makes a namespace, in which Pods can be created.
     pub(crate) async fn create(plane: &'a ControlPlane, name: impl Into<String>) -> Self {
+        Self::create_labelled(plane, name, &json!({})).await
+    }
+
+    /// The same, with these labels from the start.
+    pub(crate) async fn create_labelled(
+        plane: &'a ControlPlane,
+        name: impl Into<String>,
+        labels: &Value,
+    ) -> Self {
         let namespace = Self::of(plane, name);
-        let object =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name}});
+        let metadata = json!({"name": namespace.name, "labels": labels});
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
         let created = plane.api.create("/api/v1/namespaces", &object).await;
         created.unwrap();
         let account = namespace.path("serviceaccounts/default");

@@ -66,6 +66,15 @@ impl Settings {
         }
     }
 
+    /// With roles assumed at a double.
+    pub(crate) fn with_roles(mut self, ecr: &EcrDouble) -> Self {
+        let url = ecr.url.clone().into();
+        self.environment.push(("AWS_ENDPOINT_URL_STS", url));
+        let region = "eu-west-1".into();
+        self.environment.push(("AWS_REGION", region));
+        self
+    }
+
     /// With a wall clock that is wrong by so many seconds.
     pub(crate) fn with_clock_off(mut self, clock: &Path, seconds: i64) -> Self {
         self.environment.push(("LD_PRELOAD", clock.into()));

@@ -9,11 +9,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Whole,
+    Silent,
+    Refusing,
+}
+
 /// A port of loopback that gives connections to some addresses by turns, as kube-proxy might.
 pub(crate) struct Wire {
     pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
-    cut: watch::Sender<bool>,
+    state: watch::Sender<State>,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -26,7 +33,7 @@ impl Wire {
     pub(crate) async fn from(port: u16, addresses: impl Into<Vec<SocketAddr>>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (cut, state) = watch::channel(false);
+        let (change, state) = watch::channel(State::Whole);
         let (addresses, connections) = (addresses.into(), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&connections);
         let accepting = tokio::spawn(async move {
@@ -38,7 +45,7 @@ impl Wire {
         Self {
             port,
             connections,
-            cut,
+            state: change,
             _accepting: AbortOnDropHandle::new(accepting),
         }
     }
@@ -50,19 +57,24 @@ impl Wire {
 
     /// From now on nothing comes through, and nobody is told: connections stay open in silence, as when packets are lost.
     pub(crate) fn cut(&self) {
-        self.cut.send_replace(true);
+        self.state.send_replace(State::Silent);
+    }
+
+    /// From now on every connection is ended at once, those that there are too.
+    pub(crate) fn refuse(&self) {
+        self.state.send_replace(State::Refusing);
     }
 
     /// Ends the connections that fell silent, and lets new ones through.
     pub(crate) fn mend(&self) {
-        self.cut.send_replace(false);
+        self.state.send_replace(State::Whole);
     }
 }
 
-async fn forward(mut client: TcpStream, address: SocketAddr, mut cut: watch::Receiver<bool>) {
-    let silent = *cut.borrow_and_update();
-    if !silent {
-        let mut told = cut.clone();
+async fn forward(mut client: TcpStream, address: SocketAddr, mut state: watch::Receiver<State>) {
+    let whole = *state.borrow_and_update() == State::Whole;
+    if whole {
+        let mut told = state.clone();
         let forwarding = async {
             if let Ok(mut server) = TcpStream::connect(address).await {
                 // How a connection ends is its ends' affair.
@@ -75,5 +87,5 @@ async fn forward(mut client: TcpStream, address: SocketAddr, mut cut: watch::Rec
             _ = told.changed() => {}
         }
     }
-    let _ = cut.wait_for(|cut| !cut).await;
+    let _ = state.wait_for(|state| *state != State::Silent).await;
 }

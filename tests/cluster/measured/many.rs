@@ -127,7 +127,7 @@ async fn indexed(webhook: &Webhook, count: usize) {
 }
 
 /// What was used when a step began.
-struct Step {
+pub(super) struct Step {
     started: Instant,
     requests: usize,
     /// Of ours, of the API server, of etcd.
@@ -135,7 +135,7 @@ struct Step {
 }
 
 impl Step {
-    fn start(plane: &ControlPlane, ours: Option<&Webhook>) -> Self {
+    pub(super) fn start(plane: &ControlPlane, ours: Option<&Webhook>) -> Self {
         Self {
             started: Instant::now(),
             requests: requests(plane),
@@ -147,7 +147,7 @@ impl Step {
         }
     }
 
-    fn end(self, plane: &ControlPlane, ours: &Webhook, name: &str) -> String {
+    pub(super) fn end(self, plane: &ControlPlane, ours: &Webhook, name: &str) -> String {
         let seconds = self.started.elapsed().as_secs_f64();
         let requests = requests(plane) - self.requests;
         let processes: [&Component; 3] = [&ours.process, plane.api_server(), &plane.etcd];

@@ -8,6 +8,7 @@ mod many;
 mod noop;
 mod numbers;
 mod overhead;
+mod policies;
 pub(crate) mod report;
 mod soak;
 

@@ -1,9 +1,11 @@
-//! A registry that takes each password until its own end, as ECR does: a front of the one that takes none.
+//! Registries that are choosier than the one that they are a front of, which takes no password: one that takes each
+//! password until its own end, as ECR does, and one in which each folder has its own.
 //!
 //! A password says itself when it ends ([`PASSWORD`]), so the front needs to know nothing of what AWS hands out.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -45,25 +47,54 @@ pub(super) struct Front {
 
 /// Who gets in.
 struct Gate {
-    clock: Clock,
     open: Client,
-    /// Passwords that end then or earlier are not taken, whatever life they have (Unix seconds).
-    revoked: AtomicI64,
+    rule: Rule,
     /// How many requests came with a password that is not taken.
     refused: AtomicUsize,
+    /// Every repository, with each password that it was asked for with.
+    tried: Mutex<BTreeSet<(String, String)>>,
+}
+
+/// What a password must be.
+enum Rule {
+    /// One that has not ended.
+    Living {
+        clock: Clock,
+        /// Passwords that end then or earlier are not taken, whatever life they have (Unix seconds).
+        revoked: AtomicI64,
+    },
+    /// That of the folder that the repository is in.
+    OfFolder(&'static [(&'static str, &'static str)]),
 }
 
 impl Front {
+    /// One that takes each password until its end.
     pub(super) async fn start(plane: &ControlPlane) -> Self {
+        let rule = Rule::Living {
+            clock: Clock::system(),
+            revoked: AtomicI64::new(0),
+        };
+        Self::with(rule, plane).await
+    }
+
+    /// One in which each of these folders has a password of its own, and there are no others.
+    pub(super) async fn of_folders(
+        plane: &ControlPlane,
+        folders: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self::with(Rule::OfFolder(folders), plane).await
+    }
+
+    async fn with(rule: Rule, plane: &ControlPlane) -> Self {
         let clock = Clock::system();
         let pair = CertificatePair::check(&plane.ca.pem_pair(), &[], clock.now()).unwrap();
         let tls = tls::server_config(ServedCertificate::new(pair)).unwrap();
         let open = Client::trusting(&[&plane.ca.ca_pem], OPEN.parse().unwrap());
         let gate = Arc::new(Gate {
-            clock: clock.clone(),
             open: open.asking_for(DOUBLES),
-            revoked: AtomicI64::new(0),
+            rule,
             refused: AtomicUsize::new(0),
+            tried: Mutex::default(),
         });
         let router = Router::new().fallback(serve).with_state(Arc::clone(&gate));
         let metrics = ServerMetrics::register(&mut Registry::default());
@@ -85,7 +116,14 @@ impl Front {
 
     /// From now on no password is taken that ends by then (Unix seconds).
     pub(super) fn revoke(&self, end: i64) {
-        self.gate.revoked.store(end, Ordering::SeqCst);
+        if let Rule::Living { revoked, .. } = &self.gate.rule {
+            revoked.store(end, Ordering::SeqCst);
+        }
+    }
+
+    /// Every repository, with each password that it was asked for with.
+    pub(super) fn tried(&self) -> BTreeSet<(String, String)> {
+        self.gate.tried.lock().unwrap().clone()
     }
 
     /// How many requests came with a password that was not taken.
@@ -99,14 +137,30 @@ pub(super) fn end_of(password: &str) -> Option<i64> {
     password.strip_prefix("until-")?.parse().ok()
 }
 
+impl Rule {
+    fn takes(&self, repository: &str, password: &str) -> bool {
+        match self {
+            Self::Living { clock, revoked } => end_of(password).is_some_and(|end| {
+                clock.now().as_second() < end && end > revoked.load(Ordering::SeqCst)
+            }),
+            Self::OfFolder(folders) => {
+                let folder = repository.split('/').next().unwrap_or_default();
+                folders.contains(&(folder, password))
+            }
+        }
+    }
+}
+
 impl Gate {
-    fn takes(&self, authorization: &HeaderValue) -> bool {
-        let end = password(authorization).and_then(|password| end_of(&password));
-        let now = self.clock.now().as_second();
-        let taken = end.is_some_and(|end| now < end && end > self.revoked.load(Ordering::SeqCst));
+    fn takes(&self, path: &str, authorization: &HeaderValue) -> bool {
+        let (repository, password) = (repository(path), password(authorization));
+        let password = password.unwrap_or_default();
+        let taken = self.rule.takes(repository, &password);
         if !taken {
             self.refused.fetch_add(1, Ordering::SeqCst);
         }
+        let mut tried = self.tried.lock().unwrap();
+        tried.insert((repository.to_owned(), password));
         taken
     }
 
@@ -127,7 +181,9 @@ impl Gate {
 
 async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     match request.headers().get(AUTHORIZATION) {
-        Some(authorization) if gate.takes(authorization) => gate.pass_on(request).await,
+        Some(authorization) if gate.takes(request.uri().path(), authorization) => {
+            gate.pass_on(request).await
+        }
         _ => {
             let mut response = answer(StatusCode::UNAUTHORIZED, "no, or no longer");
             let basic = HeaderValue::from_static("Basic realm=\"front\"");
@@ -135,6 +191,15 @@ async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
             response
         }
     }
+}
+
+/// Which repository a request is about, by the paths of the distribution specification.
+fn repository(path: &str) -> &str {
+    let rest = path.strip_prefix("/v2/").unwrap_or_default();
+    let end = ["/manifests/", "/blobs/"]
+        .iter()
+        .find_map(|part| rest.find(part));
+    &rest[..end.unwrap_or_default()]
 }
 
 /// What `Basic` says of the user `AWS`.

@@ -95,7 +95,7 @@ impl Installation {
     }
 
     /// Waits until there are exactly so many Pods, all of them ready, and the API server asks them.
-    async fn serves(&self, plane: &ControlPlane, replicas: usize) {
+    pub(crate) async fn serves(&self, plane: &ControlPlane, replicas: usize) {
         let status = [
             "rollout",
             "status",

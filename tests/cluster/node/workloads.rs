@@ -1,59 +1,34 @@
 //! Every way to name an image, as far as its pull.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::pods::{create, in_phase, new_image, pod, spec, was_told};
 use super::{in_machine, patiently};
 use crate::harness::namespace::{Namespace, SECRET, pull_secrets};
+use crate::harness::workloads::{self, KINDS, kind, kinds};
 
 #[test]
-fn deployments_and_jobs_run() {
+fn the_pods_of_every_workload_are_pulled_and_run() {
     in_machine(async |machine| {
         let image = new_image(machine, "workloads").await;
         let namespace = Namespace::create(&machine.plane, "workloads").await;
-        let template = |mut spec: Value, policy: &str| {
-            spec["restartPolicy"] = json!(policy);
-            json!({"metadata": {"labels": {"app": "app"}}, "spec": spec})
-        };
-        let mut once = spec(&image);
-        once["containers"][0]["args"] = json!(["exit"]);
-        let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
-            {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": {"name": "app"},
-                "spec": {
-                    "replicas": 2,
-                    "selector": {"matchLabels": {"app": "app"}},
-                    "template": template(spec(&image), "Always"),
-                },
-            },
-            {
-                "apiVersion": "batch/v1",
-                "kind": "Job",
-                "metadata": {"name": "once"},
-                "spec": {"template": template(once, "Never")},
-            },
-        ]});
-        namespace
-            .kubectl_ok(&["apply", "-f", "-"], &objects.to_string())
-            .await;
-        let status = ["rollout", "status", "deployment/app", "--timeout=5m"];
-        namespace.kubectl_ok(&status, "").await;
-        let complete = [
-            "wait",
-            "--for=condition=complete",
-            "job/once",
-            "--timeout=5m",
-        ];
-        namespace.kubectl_ok(&complete, "").await;
-        let pods = namespace.pods().await;
-        assert_eq!(pods.len(), 3);
-        for pod in pods {
-            assert_eq!(pull_secrets(&pod), [SECRET]);
+        workloads::create(&namespace, &image).await;
+        patiently("a Pod of every workload runs", async || {
+            let pods = namespace.pods().await;
+            let running = pods
+                .iter()
+                .filter(|pod| pod["status"]["phase"] == "Running");
+            kinds(running) == KINDS
+        })
+        .await;
+        for pod in namespace.pods().await {
+            assert_eq!(pull_secrets(&pod), [SECRET], "{}", kind(&pod));
             let name = pod["metadata"]["name"].as_str().unwrap();
-            assert!(!was_told(&namespace, name, "Failed").await);
+            assert!(!was_told(&namespace, name, "Failed").await, "{name}");
         }
+        // Else the CronJob would start another every minute.
+        let path = "/api/v1/namespaces/workloads";
+        namespace.api().delete(path).await.unwrap();
     });
 }
 

@@ -25,12 +25,16 @@ pub(super) fn check_event(key: &Key, value: &Value) -> Result<(), Status> {
             return Err(Status::invalid("Event", &key.2, field, cause));
         }
     }
+    // About what is in no namespace.
+    let namespace = value["regarding"]["namespace"]
+        .as_str()
+        .unwrap_or("default");
     let now: Result<jiff::Timestamp, _> = text("eventTime").parse();
     let sound = [
         ("eventTime", now.is_ok()),
         ("note", text("note").len() <= 1024),
         ("type", matches!(text("type"), "Normal" | "Warning")),
-        ("regarding", value["regarding"]["namespace"] == *key.1),
+        ("regarding", namespace == key.1),
         ("metadata.name", (1..=253).contains(&key.2.len())),
     ];
     match sound.into_iter().find(|(_, sound)| !sound) {

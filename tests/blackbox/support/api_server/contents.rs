@@ -64,6 +64,55 @@ impl ApiServer {
         self.create(Resource::Pods, namespace, pod, "kubectl-create");
     }
 
+    /// Installs the definition of EcrPolicy.
+    pub(crate) fn define_policies(&self) {
+        let definition = json!({"metadata": {"name": "ecrpolicies.ecr-admission.dev"}});
+        let resource = Resource::CustomResourceDefinitions;
+        self.create(resource, "", definition, "kubectl");
+        self.shared.objects().no_policies = false;
+    }
+
+    /// As if there had never been one.
+    pub(crate) fn never_define_policies(&self) {
+        self.shared.objects().no_policies = true;
+    }
+
+    /// Deletes it, and as on a real server all policies first; who watches must be cut off by the test.
+    pub(crate) fn undefine_policies(&self) {
+        let resource = Resource::CustomResourceDefinitions;
+        let name = "ecrpolicies.ecr-admission.dev";
+        self.edit(resource, "", name, "kubectl", |definition| {
+            definition["metadata"]["deletionTimestamp"] = json!("2026-11-21T00:00:00Z");
+        });
+        let policies: Vec<String> = self
+            .shared
+            .objects()
+            .list(Resource::EcrPolicies, None)
+            .map(|(key, _)| key.2.clone())
+            .collect();
+        for policy in policies {
+            self.remove(Resource::EcrPolicies, "", &policy);
+        }
+        self.remove(resource, "", name);
+        self.never_define_policies();
+    }
+
+    /// Makes a policy, or changes the spec of one.
+    pub(crate) fn apply_policy(&self, name: &str, spec: &Value) {
+        if self.get(Resource::EcrPolicies, "", name).is_some() {
+            return self.edit(Resource::EcrPolicies, "", name, "kubectl", |policy| {
+                policy["spec"] = spec.clone();
+            });
+        }
+        let policy = json!({"metadata": {"name": name}, "spec": spec});
+        self.create(Resource::EcrPolicies, "", policy, "kubectl");
+    }
+
+    /// A workload, or a policy (which is in no namespace).
+    pub(crate) fn add(&self, resource: Resource, namespace: &str, object: Value) {
+        self.create(resource, namespace, object, "kubectl-create");
+    }
+
     /// The Events in a namespace.
     pub(crate) fn events(&self, namespace: &str) -> Vec<Value> {
         let objects = self.shared.objects();

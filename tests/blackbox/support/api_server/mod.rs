@@ -14,8 +14,10 @@ mod checks;
 mod contents;
 mod fields;
 mod objects;
+mod pages;
 mod serve;
 mod status;
+mod watcher;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -19,10 +19,19 @@ pub(crate) enum Resource {
     ServiceAccounts,
     MutatingWebhookConfigurations,
     ValidatingWebhookConfigurations,
+    ReplicationControllers,
+    Deployments,
+    StatefulSets,
+    DaemonSets,
+    ReplicaSets,
+    Jobs,
+    CronJobs,
+    EcrPolicies,
+    CustomResourceDefinitions,
 }
 
 impl Resource {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 16] = [
         Self::Secrets,
         Self::Namespaces,
         Self::Pods,
@@ -30,6 +39,15 @@ impl Resource {
         Self::ServiceAccounts,
         Self::MutatingWebhookConfigurations,
         Self::ValidatingWebhookConfigurations,
+        Self::ReplicationControllers,
+        Self::Deployments,
+        Self::StatefulSets,
+        Self::DaemonSets,
+        Self::ReplicaSets,
+        Self::Jobs,
+        Self::CronJobs,
+        Self::EcrPolicies,
+        Self::CustomResourceDefinitions,
     ];
 
     pub(crate) fn named(path: &str) -> Option<Self> {
@@ -47,23 +65,46 @@ impl Resource {
             Self::ServiceAccounts => "serviceaccounts",
             Self::MutatingWebhookConfigurations => "mutatingwebhookconfigurations",
             Self::ValidatingWebhookConfigurations => "validatingwebhookconfigurations",
+            Self::ReplicationControllers => "replicationcontrollers",
+            Self::Deployments => "deployments",
+            Self::StatefulSets => "statefulsets",
+            Self::DaemonSets => "daemonsets",
+            Self::ReplicaSets => "replicasets",
+            Self::Jobs => "jobs",
+            Self::CronJobs => "cronjobs",
+            Self::EcrPolicies => "ecrpolicies",
+            Self::CustomResourceDefinitions => "customresourcedefinitions",
         }
     }
 
     pub(crate) fn is_namespaced(self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Self::Secrets | Self::Pods | Self::Events | Self::ServiceAccounts
+            Self::Namespaces
+                | Self::MutatingWebhookConfigurations
+                | Self::ValidatingWebhookConfigurations
+                | Self::EcrPolicies
+                | Self::CustomResourceDefinitions
         )
     }
 
     pub(crate) fn api_version(self) -> &'static str {
         match self {
-            Self::Secrets | Self::Namespaces | Self::Pods | Self::ServiceAccounts => "v1",
+            Self::Secrets
+            | Self::Namespaces
+            | Self::Pods
+            | Self::ServiceAccounts
+            | Self::ReplicationControllers => "v1",
+            Self::Deployments | Self::StatefulSets | Self::DaemonSets | Self::ReplicaSets => {
+                "apps/v1"
+            }
+            Self::Jobs | Self::CronJobs => "batch/v1",
+            Self::EcrPolicies => "ecr-admission.dev/v1alpha1",
             Self::Events => "events.k8s.io/v1",
             Self::MutatingWebhookConfigurations | Self::ValidatingWebhookConfigurations => {
                 "admissionregistration.k8s.io/v1"
             }
+            Self::CustomResourceDefinitions => "apiextensions.k8s.io/v1",
         }
     }
 
@@ -76,6 +117,15 @@ impl Resource {
             Self::ServiceAccounts => "ServiceAccount",
             Self::MutatingWebhookConfigurations => "MutatingWebhookConfiguration",
             Self::ValidatingWebhookConfigurations => "ValidatingWebhookConfiguration",
+            Self::ReplicationControllers => "ReplicationController",
+            Self::Deployments => "Deployment",
+            Self::StatefulSets => "StatefulSet",
+            Self::DaemonSets => "DaemonSet",
+            Self::ReplicaSets => "ReplicaSet",
+            Self::Jobs => "Job",
+            Self::CronJobs => "CronJob",
+            Self::EcrPolicies => "EcrPolicy",
+            Self::CustomResourceDefinitions => "CustomResourceDefinition",
         }
     }
 }
@@ -115,6 +165,8 @@ pub(crate) struct Objects {
     pub(crate) history: VecDeque<Event>,
     /// A watch from before this version has missed events.
     pub(crate) compacted: u64,
+    /// Whether nobody knows what an EcrPolicy is.
+    pub(crate) no_policies: bool,
 }
 
 impl Objects {
@@ -125,6 +177,7 @@ impl Objects {
             stored: BTreeMap::new(),
             history: VecDeque::new(),
             compacted: 0,
+            no_policies: false,
         }
     }
 
@@ -176,6 +229,9 @@ impl Objects {
         if resource.is_namespaced() {
             metadata["namespace"] = json!(namespace);
         }
+        if resource == Resource::EcrPolicies {
+            metadata["generation"] = json!(1);
+        }
         value["apiVersion"] = json!(resource.api_version());
         value["kind"] = json!(resource.kind());
         let mut fields = ManagedFields::default();
@@ -210,6 +266,10 @@ impl Objects {
         let mut after = before.clone();
         patch(&mut after);
         check_update(key, &before, &after)?;
+        if key.0 == Resource::EcrPolicies && before["spec"] != after["spec"] {
+            let generation = before["metadata"]["generation"].as_u64();
+            after["metadata"]["generation"] = json!(generation.unwrap_or_default() + 1);
+        }
         let clears = after["metadata"]["managedFields"] == json!([{}]);
         Ok(
             self.replace(key, &before, after, |fields, before, after, now| {

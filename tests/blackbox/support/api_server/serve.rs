@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use futures_util::stream;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response, header};
 use serde_json::{Value, json};
-use tokio::time::{Duration, Instant};
 
 use super::objects::{Key, Resource, key};
+use super::pages::position;
 use super::status::Status;
-use super::{Fault, GoneAs, Received, Shared, Verb};
+use super::watcher::watch;
+use super::{Fault, Received, Shared, Verb};
 
 /// A request, understood.
-struct Call {
+pub(super) struct Call {
     verb: Verb,
-    resource: Resource,
+    pub(super) resource: Resource,
     namespace: Option<String>,
     name: Option<String>,
     query: Vec<(String, String)>,
-    metadata_only: bool,
+    pub(super) metadata_only: bool,
     json_patch: bool,
 }
 
@@ -29,17 +29,29 @@ impl Call {
     fn parse(request: &Request<Incoming>) -> Option<Self> {
         let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
         let (resource, namespace, name) = match path.as_slice() {
-            ["api", "v1", resource] | ["apis", "admissionregistration.k8s.io", "v1", resource] => {
+            ["api", "v1", resource] | ["apis", _, "v1" | "v1alpha1", resource] => {
                 (*resource, None, None)
             }
-            ["apis", "admissionregistration.k8s.io", "v1", resource, name] => {
-                (*resource, None, Some(*name))
-            }
+            [
+                "apis",
+                "admissionregistration.k8s.io" | "apiextensions.k8s.io",
+                "v1",
+                resource,
+                name,
+            ]
+            | [
+                "apis",
+                "ecr-admission.dev",
+                "v1alpha1",
+                resource,
+                name,
+                "status",
+            ] => (*resource, None, Some(*name)),
             ["api", "v1", "namespaces", name] => ("namespaces", None, Some(*name)),
             ["api", "v1", "namespaces", namespace, resource]
             | [
                 "apis",
-                "events.k8s.io",
+                "events.k8s.io" | "apps" | "batch",
                 "v1",
                 "namespaces",
                 namespace,
@@ -84,7 +96,7 @@ impl Call {
         })
     }
 
-    fn query(&self, wanted: &str) -> &str {
+    pub(super) fn query(&self, wanted: &str) -> &str {
         let found = self.query.iter().find(|(key, _)| key == wanted);
         found.map_or("", |(_, value)| value)
     }
@@ -106,7 +118,7 @@ impl Call {
     }
 
     /// Whether an object is in this list or watch, by namespace and field selector.
-    fn selects(&self, key: &Key, object: &Value) -> bool {
+    pub(super) fn selects(&self, key: &Key, object: &Value) -> bool {
         let (resource, namespace, name) = key;
         let in_namespace = self
             .namespace
@@ -128,7 +140,7 @@ impl Call {
     }
 
     /// The object as this caller asked for it.
-    fn view(&self, object: &Value) -> Value {
+    pub(super) fn view(&self, object: &Value) -> Value {
         if self.metadata_only {
             json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
         } else {
@@ -139,9 +151,12 @@ impl Call {
     /// What an account may do whose Role pins names: list and watch only what it may also get.
     fn authorize(&self) -> Result<(), Status> {
         let selector = self.query("fieldSelector");
-        let pinned = !matches!(
+        let pinned = matches!(
             self.resource,
-            Resource::Namespaces | Resource::Pods | Resource::ServiceAccounts
+            Resource::Secrets
+                | Resource::Events
+                | Resource::MutatingWebhookConfigurations
+                | Resource::ValidatingWebhookConfigurations
         );
         if pinned
             && matches!(self.verb, Verb::List | Verb::Watch)
@@ -172,8 +187,7 @@ pub(super) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, std::io::Error> {
     let Some(call) = Call::parse(&request) else {
-        let message = "the server could not find the requested resource";
-        return Ok(failure(&Status::new(404, "NotFound", message)));
+        return Ok(failure(&Status::unknown_resource()));
     };
     let received = Received {
         verb: call.verb,
@@ -215,6 +229,9 @@ fn success(body: &Value) -> Response<Body> {
 
 fn answer(shared: &Arc<Shared>, call: Call, body: &Bytes) -> Result<Response<Body>, Status> {
     call.authorize()?;
+    if call.resource == Resource::EcrPolicies && shared.objects().no_policies {
+        return Err(Status::unknown_resource());
+    }
     let parse = || {
         serde_json::from_slice::<Value>(body)
             .map_err(|error| Status::new(400, "BadRequest", &error.to_string()))
@@ -272,12 +289,7 @@ fn list(shared: &Shared, call: &Call) -> Result<Value, Status> {
         );
         return Err(Status::new(504, "Timeout", &message));
     }
-    let token = call.query("continue");
-    if !token.is_empty() && shared.tokens_expired() {
-        let message =
-            "The provided continue parameter is too old to display a consistent list result.";
-        return Err(Status::new(410, "Expired", message));
-    }
+    let token = position(shared, call.query("continue"))?;
     // From the watch cache (a resourceVersion is given) there are no pages.
     let limit = match call.query("resourceVersion") {
         "" => call.query("limit").parse().unwrap_or(usize::MAX),
@@ -310,84 +322,4 @@ fn list(shared: &Shared, call: &Call) -> Result<Value, Status> {
         // Seen in 1.36: an empty list of metadata is null.
         "items": if items.is_empty() && call.metadata_only { Value::Null } else { json!(items) },
     }))
-}
-
-fn watch(shared: &Arc<Shared>, call: Call) -> Result<Response<Body>, Status> {
-    let from: u64 = call.query("resourceVersion").parse().unwrap_or_default();
-    let (compacted, gone_as) = (shared.objects().compacted, shared.gone_as());
-    if from < compacted {
-        let status = Status::expired(from, compacted);
-        return match gone_as {
-            GoneAs::Status => Err(status),
-            GoneAs::Event => Ok(Response::new(Body::from(line("ERROR", &status.body)))),
-        };
-    }
-    let seconds = call.query("timeoutSeconds").parse().unwrap_or(1800);
-    let watcher = Watcher {
-        changes: shared.changes(),
-        shared: Arc::clone(shared),
-        call,
-        position: from,
-        deadline: Instant::now() + Duration::from_secs(seconds),
-    };
-    let lines = stream::unfold(watcher, |mut watcher| async {
-        let line = watcher.next().await?;
-        Some((Ok::<_, std::io::Error>(line), watcher))
-    });
-    Ok(Response::new(Body::from_stream(lines)))
-}
-
-fn line(kind: &str, object: &Value) -> String {
-    format!("{}\n", json!({"type": kind, "object": object}))
-}
-
-struct Watcher {
-    shared: Arc<Shared>,
-    changes: tokio::sync::watch::Receiver<u64>,
-    call: Call,
-    position: u64,
-    deadline: Instant,
-}
-
-impl Watcher {
-    /// The next line of the stream; `None` ends it.
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            self.changes.borrow_and_update();
-            if self.shared.is_frozen() {
-                self.changes.changed().await.ok()?;
-                continue;
-            }
-            if let Some(line) = self.event() {
-                return Some(line);
-            }
-            tokio::select! {
-                changed = self.changes.changed() => changed.ok()?,
-                () = tokio::time::sleep(self.shared.bookmark_pause()) => return Some(self.bookmark()),
-                () = tokio::time::sleep_until(self.deadline) => return None,
-            }
-        }
-    }
-
-    fn event(&mut self) -> Option<String> {
-        let objects = self.shared.objects();
-        let event = objects.history.iter().find(|event| {
-            event.version > self.position && self.call.selects(&event.key, &event.object)
-        })?;
-        self.position = event.version;
-        Some(line(event.kind, &self.call.view(&event.object)))
-    }
-
-    fn bookmark(&mut self) -> String {
-        self.position = self.shared.objects().version;
-        let metadata =
-            json!({"resourceVersion": self.position.to_string(), "creationTimestamp": null});
-        let object = json!({"metadata": metadata});
-        let mut object = self.call.view(&object);
-        if !self.call.metadata_only {
-            object["kind"] = json!(self.call.resource.kind());
-            object["apiVersion"] = json!(self.call.resource.api_version());
-        }
-        line("BOOKMARK", &object)
-    }
 }

@@ -21,6 +21,11 @@ impl Status {
         Self { code, body }
     }
 
+    pub(crate) fn unknown_resource() -> Self {
+        let message = "the server could not find the requested resource";
+        Self::new(404, "NotFound", message)
+    }
+
     pub(crate) fn not_found(resource: &str, name: &str) -> Self {
         let message = format!("{resource} \"{name}\" not found");
         let details = json!({"name": name, "kind": resource});

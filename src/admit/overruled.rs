@@ -1,0 +1,30 @@
+//! What other policies or other labels take away: entries that are granted no more go at once, not when they expire.
+
+use super::reconcile::Reconciler;
+
+/// How many namespaces are judged anew before others get a turn.
+const AT_A_TIME: usize = 32;
+
+impl Reconciler {
+    /// The namespaces whose Secrets hold what is granted no more.
+    pub(super) async fn overruled(&self) -> Vec<Box<str>> {
+        let all = self.parts.index.select(|_, _| true);
+        let mut overruled = Vec::new();
+        for (number, (namespace, known)) in all.into_iter().enumerate() {
+            // Each may take a look at every policy.
+            if number % AT_A_TIME == 0 {
+                tokio::task::yield_now().await;
+            }
+            if self.parts.ensurer.revokes(&namespace, &known) {
+                overruled.push(namespace);
+            }
+        }
+        overruled
+    }
+
+    /// Whether a namespace's Secret does.
+    pub(super) fn holds_other_than_granted(&self, namespace: &str) -> bool {
+        let known = self.parts.index.last_seen(namespace);
+        known.is_some_and(|known| self.parts.ensurer.revokes(namespace, &known))
+    }
+}

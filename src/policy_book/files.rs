@@ -1,0 +1,86 @@
+//! Policies in files, which are read again and again: their contents decide, so that it does not matter how they are
+//! replaced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::sleep;
+
+use super::metrics::Metrics;
+use crate::clock::Clock;
+use crate::health::Condition;
+use crate::policy::{Compiled, Policy, PolicySet};
+use crate::rulebook::Rulebook;
+
+/// Where policies are that need no cluster.
+pub trait PolicySource: Send + Sync + 'static {
+    /// All of them, or everything that is wrong with them, in words for people.
+    fn read(&self) -> BoxFuture<'_, Result<Vec<Compiled>, String>>;
+}
+
+/// What a [`FileKeeper`] works with.
+pub struct FileKeeperParts {
+    /// Where policies are.
+    pub source: Arc<dyn PolicySource>,
+    /// What is in force.
+    pub rulebook: Arc<Rulebook>,
+    /// The settings underneath.
+    pub base: Policy,
+    /// How often they are read.
+    pub poll: Duration,
+    /// Time.
+    pub clock: Clock,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Tells those who run us.
+    pub condition: Condition,
+}
+
+/// Keeps in force what files say; while they cannot be read, what they last said.
+pub struct FileKeeper {
+    parts: FileKeeperParts,
+}
+
+impl FileKeeper {
+    /// A keeper of these policies, which were read by whoever could still refuse to start, and are in force from now on.
+    pub fn new(parts: FileKeeperParts, policies: Vec<Compiled>) -> Self {
+        let keeper = Self { parts };
+        keeper.put_in_force(policies);
+        keeper
+    }
+
+    /// Reads them for ever. Cancel-safe.
+    pub async fn run(&self) {
+        loop {
+            sleep(self.parts.poll).await;
+            match self.parts.source.read().await {
+                Ok(policies) => {
+                    if self.parts.rulebook.set().policies() != policies {
+                        self.put_in_force(policies);
+                    }
+                    self.parts.condition.clear();
+                }
+                Err(error) => {
+                    let message =
+                        format!("the policies that were last read stay in force: {error}");
+                    tracing::warn!(error, "policies cannot be read");
+                    self.parts.condition.set(message);
+                }
+            }
+        }
+    }
+
+    fn put_in_force(&self, policies: Vec<Compiled>) {
+        let FileKeeperParts {
+            rulebook,
+            base,
+            clock,
+            metrics,
+            ..
+        } = &self.parts;
+        metrics.in_force(policies.len(), 0, clock.now());
+        tracing::info!(valid = policies.len(), "policies are in force");
+        rulebook.replace(PolicySet::new(base.clone(), policies, Vec::new()));
+    }
+}

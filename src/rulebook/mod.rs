@@ -1,0 +1,120 @@
+//! The policies in force, and what they come to in each namespace: compiled when they or the namespace change, never for
+//! an admission.
+
+mod edition;
+mod live;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use crate::namespace::NamespaceIndex;
+use crate::policy::{Identity, Policy, PolicySet};
+use crate::secret::StoreError;
+use edition::Edition;
+pub use live::{LiveReads, NothingLive, Unconfirmed};
+
+/// The policies in force. Everybody who judges asks here; whoever watches policies puts others in force.
+pub struct Rulebook {
+    namespaces: Arc<NamespaceIndex>,
+    live: Arc<dyn LiveReads>,
+    edition: RwLock<Arc<Edition>>,
+    /// Counts up.
+    changes: watch::Sender<u64>,
+}
+
+impl Rulebook {
+    /// These policies, for the namespaces of that mirror.
+    pub fn new(set: PolicySet, namespaces: Arc<NamespaceIndex>, live: Arc<dyn LiveReads>) -> Self {
+        Self {
+            namespaces,
+            live,
+            edition: RwLock::new(Arc::new(Edition::new(set))),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// The same for every namespace, and for ever.
+    pub fn everywhere(policy: Policy) -> Self {
+        let set = PolicySet::new(policy, Vec::new(), Vec::new());
+        Self::new(set, Arc::default(), Arc::new(NothingLive))
+    }
+
+    /// Puts other policies in force, at once and all together.
+    pub fn replace(&self, set: PolicySet) {
+        let edition = Arc::new(Edition::new(set));
+        *self.edition.write().unwrap_or_else(PoisonError::into_inner) = edition;
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The policies in force.
+    pub fn set(&self) -> Arc<PolicySet> {
+        Arc::clone(&self.edition().set)
+    }
+
+    /// Tells when other policies are in force.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// What holds in a namespace. `None` where policies tell namespaces apart and this one is not known (yet): see
+    /// [`Rulebook::ruling_live`].
+    pub fn ruling(&self, namespace: &str) -> Option<Arc<Policy>> {
+        let edition = self.edition();
+        if let Some(everywhere) = &edition.everywhere {
+            return Some(Arc::clone(everywhere));
+        }
+        let known = self.namespaces.known(namespace)?;
+        Some(edition.ruling(namespace, &known.labels, || self.namespaces.len()))
+    }
+
+    /// The same, by a read of the namespace when it is not known: an AdmissionReview carries no namespace object, and a
+    /// Pod can be created a moment after its namespace.
+    ///
+    /// # Errors
+    /// When it had to be read and could not be, or is not there.
+    pub async fn ruling_live(&self, namespace: &str) -> Result<Arc<Policy>, StoreError> {
+        if let Some(ruling) = self.ruling(namespace) {
+            return Ok(ruling);
+        }
+        let read = self.live.namespace(namespace).await?;
+        Ok(Arc::new(self.set().in_namespace(namespace, &read.labels)))
+    }
+
+    /// Makes sure, by the namespace and the policies as they are at this moment, that a namespace may hold tokens of
+    /// these roles: a mirror can lag behind, and a token that was handed to the wrong tenant cannot be taken back. Of
+    /// each, the `auths` key and the identity. Other identities than roles are not asked about.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`]: nothing of a role may be written then.
+    pub async fn confirm(
+        &self,
+        namespace: &str,
+        wanted: impl IntoIterator<Item = (&str, &Identity)>,
+    ) -> Result<(), Unconfirmed> {
+        let roles = wanted.into_iter();
+        let roles = roles.filter(|(_, identity)| matches!(identity, Identity::Role(_)));
+        let roles: Vec<(&str, &Identity)> = roles.collect();
+        if roles.is_empty() {
+            return Ok(());
+        }
+        live::confirm(&*self.live, &self.set(), namespace, &roles).await
+    }
+
+    /// Whether an entry of a namespace's Secret is what is granted there; `true` while nobody can tell.
+    pub fn grants(&self, namespace: &str) -> impl Fn(&str, &str) -> bool + Send + Sync + use<> {
+        let ruling = self.ruling(namespace);
+        move |key: &str, fingerprint: &str| {
+            ruling
+                .as_ref()
+                .is_none_or(|policy| policy.grants_key(key, fingerprint))
+        }
+    }
+
+    fn edition(&self) -> Arc<Edition> {
+        Arc::clone(&self.edition.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! Tenants: the service under policies that select namespaces, from the admission to the Secret.
+
+mod combined;
+mod isolation;
+mod world;
