@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use support::api_server::{ApiServer, Resource};
 use support::ecr::EcrDouble;
 use support::https::development_ca;
-use support::process::{Process, write_pair};
+use support::process::{Process, program, write_pair};
 
 /// How many namespaces, and the most MiB that `serve` may then have in memory.
 const PROMISES: [(usize, f64); 2] = [(1_000, 16.0), (10_000, 40.0)];
@@ -174,7 +174,7 @@ fn print_starts() -> anyhow::Result<()> {
 /// The seconds that one run takes: it makes its certificates, is ready, admits six Pods over TLS, and ends.
 fn demo() -> anyhow::Result<f64> {
     let started = Instant::now();
-    let status = Command::new(env!("CARGO_BIN_EXE_ecr-admission"))
+    let status = Command::new(program())
         .args(["demo", "--once"])
         .stdout(Stdio::null())
         .status()?;

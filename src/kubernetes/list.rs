@@ -14,8 +14,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use tokio::sync::mpsc;
 
-/// Network chunks that may wait for the parser.
+/// Chunks that may wait for the parser, and the most bytes of one. The HTTP client's own grow to 400 KB each when a long
+/// list comes in fast, and what two lists at the start leave free behind them stays in memory.
 const CHUNKS_AHEAD: usize = 4;
+const CHUNK_BYTES: usize = 16 * 1024;
 
 /// The `metadata` of a list.
 #[derive(Debug, Default, Deserialize)]
@@ -84,7 +86,7 @@ async fn pump(body: impl AsyncBufRead, sender: &mpsc::Sender<Chunk>, silence: Du
         let read = tokio::time::timeout(silence, body.fill_buf()).await;
         let chunk = match read.unwrap_or_else(|_| Err(silent(silence))) {
             Ok([]) => return,
-            Ok(bytes) => Ok(bytes.to_vec()),
+            Ok(bytes) => Ok(bytes[..bytes.len().min(CHUNK_BYTES)].to_vec()),
             Err(error) => Err(error),
         };
         let length = chunk.as_ref().map_or(0, Vec::len);

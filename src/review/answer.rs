@@ -1,7 +1,6 @@
 //! Writing the answer: a review with the caller's uid, whatever the verdict.
 
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 
 /// What the answer does to the Pod's `imagePullSecrets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +13,12 @@ pub enum Patch {
     Append,
 }
 
-/// The two JSON patches (RFC 6902) for one Secret name, encoded once for the life of the process.
+/// The two JSON patches (RFC 6902) for one Secret name, encoded once for the life of the process: the fields `patch` and
+/// `patchType` of an answer, each behind a comma.
 #[derive(Clone, Debug)]
 pub struct InjectionPatch {
-    add_list: Box<RawValue>,
-    append: Box<RawValue>,
+    add_list: Box<[u8]>,
+    append: Box<[u8]>,
 }
 
 impl InjectionPatch {
@@ -29,8 +29,8 @@ impl InjectionPatch {
             use base64::Engine;
             let patch = serde_json::json!([{ "op": "add", "path": path, "value": value }]);
             let encoded = base64::engine::general_purpose::STANDARD.encode(patch.to_string());
-            // A string always serialises; null would patch nothing.
-            to_raw_value(&encoded).unwrap_or_default()
+            let fields = format!(r#","patch":"{encoded}","patchType":"JSONPatch""#);
+            fields.into_bytes().into_boxed_slice()
         };
         Self {
             add_list: encode("/spec/imagePullSecrets", serde_json::json!([reference])),
@@ -38,11 +38,11 @@ impl InjectionPatch {
         }
     }
 
-    fn encoded(&self, patch: Patch) -> Option<&RawValue> {
+    fn fields(&self, patch: Patch) -> &[u8] {
         match patch {
-            Patch::None => None,
-            Patch::AddList => Some(&self.add_list),
-            Patch::Append => Some(&self.append),
+            Patch::None => &[],
+            Patch::AddList => &self.add_list,
+            Patch::Append => &self.append,
         }
     }
 }
@@ -87,30 +87,42 @@ impl Answer {
         }
     }
 
-    /// The AdmissionReview to send.
+    /// The AdmissionReview to send. Most of the usual one is the same every time and is copied: serde_json would look at
+    /// each of its bytes.
     pub fn to_json(&self, uid: &str, injection: &InjectionPatch) -> Vec<u8> {
-        let patch = injection.encoded(self.patch);
-        let review = Wire {
-            api_version: "admission.k8s.io/v1",
-            kind: "AdmissionReview",
-            response: Response {
-                uid,
-                allowed: self.refusal.is_none(),
-                status: self.refusal.as_deref().map(Status::forbidden),
-                patch,
-                patch_type: patch.map(|_| "JSONPatch"),
-                warnings: self.warnings.iter().map(|text| for_people(text)).collect(),
-                audit_annotations: self.audit.as_deref().map(|audit| AuditAnnotations {
-                    findings: for_people(audit),
-                }),
-            },
-        };
         let mut body = Vec::with_capacity(USUAL_ANSWER_BYTES);
-        // Strings and booleans always serialise into memory. Half a body would be a failed call, hence failurePolicy's
-        // matter.
-        let _ = serde_json::to_writer(&mut body, &review);
+        body.extend_from_slice(
+            br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#,
+        );
+        write(&mut body, uid);
+        let allowed: &[u8] = match self.refusal {
+            None => br#","allowed":true"#,
+            Some(_) => br#","allowed":false"#,
+        };
+        body.extend_from_slice(allowed);
+        if let Some(message) = &self.refusal {
+            body.extend_from_slice(br#","status":"#);
+            write(&mut body, &Status::forbidden(message));
+        }
+        body.extend_from_slice(injection.fields(self.patch));
+        if !self.warnings.is_empty() {
+            let warnings: Vec<String> = self.warnings.iter().map(|text| for_people(text)).collect();
+            body.extend_from_slice(br#","warnings":"#);
+            write(&mut body, &warnings);
+        }
+        if let Some(audit) = &self.audit {
+            let findings = for_people(audit);
+            body.extend_from_slice(br#","auditAnnotations":"#);
+            write(&mut body, &AuditAnnotations { findings });
+        }
+        body.extend_from_slice(b"}}");
         body
     }
+}
+
+/// Strings and numbers always serialise into memory. Half a body would be a failed call, hence failurePolicy's matter.
+fn write(body: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    let _ = serde_json::to_writer(body, value);
 }
 
 /// Room for an injection into a Pod with nothing to say about it.
@@ -145,31 +157,6 @@ pub fn at_most(characters: usize, text: &str) -> String {
         clean.push('…');
     }
     clean
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    response: Response<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response<'a> {
-    uid: &'a str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Status>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audit_annotations: Option<AuditAnnotations>,
 }
 
 /// `metav1.Status`: without a code the API server would show the refusal as HTTP 400.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::known::Known;
+use super::names::Names;
 use super::{DataWriter, SecretMetadata};
 use crate::attention::Attention;
 use crate::clock::Clock;
@@ -38,6 +39,7 @@ pub enum Lookup {
 pub struct SecretIndex {
     clock: Clock,
     known: RwLock<HashMap<Box<str>, Arc<Known>>>,
+    names: Names,
     heard: Mutex<Option<Instant>>,
     /// When a read of our own found no Secret. Asked only while the watch is silent.
     absent: Mutex<HashMap<Box<str>, Instant>>,
@@ -52,6 +54,7 @@ impl SecretIndex {
         Self {
             clock,
             known: RwLock::default(),
+            names: Names::default(),
             heard: Mutex::default(),
             absent: Mutex::default(),
             insisted: Mutex::default(),
@@ -109,7 +112,8 @@ impl SecretIndex {
         if let Some(before) = before.filter(|before| is_old(before)) {
             return Arc::clone(before);
         }
-        let known = Known::new(metadata, repair_due, before.map(Arc::as_ref), &self.clock);
+        let before = before.map(Arc::as_ref);
+        let known = Known::new(metadata, repair_due, before, &self.names, &self.clock);
         let known = Arc::new(known);
         map.insert(namespace.into(), Arc::clone(&known));
         known

@@ -1,10 +1,12 @@
 //! What is kept of one Secret, and whether it serves a need.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::names::Names;
 use super::{DataWriter, Granted, SecretMetadata};
 use crate::clock::{Clock, Moment, add};
 use crate::pull_secret::state::{VERSION, between};
@@ -35,8 +37,8 @@ pub struct Known {
 /// A projection of one entry of the state.
 #[derive(Debug)]
 struct Held {
-    key: Box<str>,
-    identity: Box<str>,
+    key: Arc<str>,
+    identity: Arc<str>,
     life: Duration,
     issued_at: Timestamp,
     expires_at: Timestamp,
@@ -87,6 +89,7 @@ impl Known {
         metadata: &SecretMetadata,
         repair_due: Option<Instant>,
         before: Option<&Self>,
+        names: &Names,
         clock: &Clock,
     ) -> Self {
         let state = State::parse(metadata.state.as_deref());
@@ -97,7 +100,7 @@ impl Known {
         };
         let entries = state
             .known()
-            .map(|(key, entry)| Held::new(key, entry, written_at, before, clock));
+            .map(|(key, entry)| Held::new(key, entry, written_at, before, names, clock));
         let entries: Box<[Held]> = entries.collect();
         Self {
             uid: metadata.uid.as_str().into(),
@@ -255,6 +258,7 @@ impl Held {
         entry: &Entry,
         written_at: Option<Timestamp>,
         before: Option<&Known>,
+        names: &Names,
         clock: &Clock,
     ) -> Self {
         let cap = written_at.map_or(Timestamp::MAX, |at| add(at, LONGEST_LIFE));
@@ -265,8 +269,8 @@ impl Held {
             .and_then(|before| before.held(key))
             .filter(|held| held.expires_at == expires_at);
         Self {
-            key: key.into(),
-            identity: entry.identity.as_str().into(),
+            key: names.share(key),
+            identity: names.share(&entry.identity),
             life: between(entry.issued_at, expires_at),
             issued_at: entry.issued_at,
             expires_at,

@@ -8,6 +8,7 @@ mod failure;
 mod index;
 mod known;
 mod metrics;
+mod names;
 mod needless;
 mod pods;
 mod refusals;

@@ -101,6 +101,10 @@ fn refuse(status: StatusCode, reason: &str) -> Response {
 }
 
 fn is_json(content_type: Option<&HeaderValue>) -> bool {
+    // What the API server sends.
+    if content_type.is_some_and(|value| value == "application/json") {
+        return true;
+    }
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let media_type = content_type.and_then(|value| value.split(';').next());
     media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
@@ -119,6 +123,10 @@ fn budget(query: Option<&str>) -> Duration {
 
 /// A duration as Go's `time.Duration.String` writes it: `5s`, `500ms`, `1m0s`.
 fn go_duration(text: &str) -> Option<Duration> {
+    // What the API server sends: `timeoutSeconds` is a whole number of at most 30.
+    if let Some(Ok(seconds)) = text.strip_suffix('s').map(str::parse::<u8>) {
+        return Some(Duration::from_secs(seconds.into()));
+    }
     let duration: jiff::SignedDuration = text.parse().ok()?;
     duration.try_into().ok()
 }

@@ -1,5 +1,6 @@
 //! `ecr-admission serve` as a process of its own, over the doubles.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,12 @@ use tokio::time::{sleep, timeout};
 use super::api_server::ApiServer;
 use super::ecr::EcrDouble;
 use super::https::{Client, LONG, development_ca, request};
+
+/// The program: what Cargo has just built, or the file that `PROGRAM_UNDER_TEST` names, such as the one that is shipped.
+pub(crate) fn program() -> OsString {
+    let built = || env!("CARGO_BIN_EXE_ecr-admission").into();
+    std::env::var_os("PROGRAM_UNDER_TEST").unwrap_or_else(built)
+}
 
 /// A running `serve`, killed when dropped.
 pub(crate) struct Process {
@@ -59,7 +66,7 @@ impl Process {
 
     /// The command, in a folder of its own and with no environment but what the doubles need.
     pub(crate) fn command(api: &ApiServer, ecr: &EcrDouble, folder: &TempDir) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ecr-admission"));
+        let mut command = Command::new(program());
         command
             .args([
                 "serve",
