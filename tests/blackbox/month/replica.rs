@@ -33,7 +33,7 @@ enum Event {
     Deleted(String, String),
     Listed(BTreeMap<String, SecretMetadata>, String),
     Namespace(String, Option<Namespace>),
-    Policies(PolicySet),
+    Policies(Box<PolicySet>),
     Heard,
 }
 
@@ -271,7 +271,7 @@ impl Replica {
     pub(crate) fn hand_out_policies(&self) {
         if let Some(process) = &self.process {
             let policies = self.world.lock().tenancy.set(process.base.clone());
-            self.feed.send(Event::Policies(policies));
+            self.feed.send(Event::Policies(Box::new(policies)));
         }
     }
 
@@ -347,7 +347,7 @@ impl Mirrors {
             Event::Namespace(..) | Event::Policies(_) if blind => {}
             Event::Namespace(name, Some(namespace)) => self.namespaces.apply(&name, namespace),
             Event::Namespace(name, None) => self.namespaces.delete(&name, ""),
-            Event::Policies(policies) => self.rulebook.replace(policies),
+            Event::Policies(policies) => self.rulebook.replace(*policies),
             Event::Applied(namespace, metadata) => self.index.apply(&namespace, metadata),
             Event::Deleted(namespace, version) => self.index.delete(&namespace, &version),
             Event::Listed(secrets, version) => {
