@@ -173,6 +173,7 @@ async fn what_is_learnt_of_a_role_is_told_by_whoever_learnt_it_and_by_nobody_els
     let mut other = grant(&["b"], Some("b"));
     other["grants"][0]["repositories"] = json!(["other/*"]);
     world.apply("team-b", other);
+    settle(&world, &["team-b"]).await;
     world.replicas[0]
         .mint
         .always(Behaviour::Fail(MintErrorKind::TimedOut));
