@@ -172,6 +172,8 @@ fn a_chart_and_our_own_are_pushed_to_and_installed_from_an_ecr_host_by_our_login
                 "--create-namespace",
                 "--version",
                 "0.1.0",
+                // The definition of EcrPolicy outlives the release that brought it.
+                "--take-ownership",
             ];
             for name in ["store", "ecr-admission"] {
                 let chart = format!("{charts}/{name}");
