@@ -5,3 +5,4 @@
 pub(crate) mod numbers;
 pub(crate) mod review;
 pub(crate) mod service;
+pub(crate) mod tenants;

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::tenants;
+
 /// Where the Pods are made.
 pub(crate) const NAMESPACE: &str = "team-payments";
 
@@ -11,21 +13,44 @@ pub(crate) const SIZES: [usize; 3] = [800, 8_700, 60_000];
 const REGISTRY: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 /// As many as a container of a common chart has; a larger Pod gets more containers.
 const VARIABLES: usize = 32;
+/// Where there are ten.
+const VARIABLES_OF_TEN: usize = 4;
 /// More than a variable takes, its managed fields included.
 const VARIABLE_BYTES: usize = 250;
 
 /// A review of a Pod's creation of at least `bytes` and hardly more.
 pub(crate) fn body(bytes: usize) -> Vec<u8> {
-    let small = envelope(&smallest());
+    let small = envelope(NAMESPACE, &smallest());
     if small.len() + 1_000 > bytes {
         return small.into_bytes();
     }
-    let (mut variables, mut review) = (0, envelope(&pod(0)));
+    let (mut variables, mut review) = (0, envelope(NAMESPACE, &pod(0)));
     while review.len() < bytes {
         variables += 1 + (bytes - review.len()) / VARIABLE_BYTES;
-        review = envelope(&pod(variables));
+        review = envelope(NAMESPACE, &pod(variables));
     }
     review.into_bytes()
+}
+
+/// A review of the creation of a tenant's Pod of ten images, in the namespace of that number.
+pub(crate) fn of_tenant(number: usize) -> Vec<u8> {
+    let (namespace, _) = tenants::namespace(number);
+    let images = tenants::images(number).into_iter().enumerate();
+    let containers: Vec<Value> = images
+        .map(|(at, image)| {
+            let mut container = container((at, VARIABLES_OF_TEN));
+            container["image"] = json!(image);
+            container
+        })
+        .collect();
+    let mut metadata = metadata();
+    metadata["namespace"] = json!(namespace);
+    metadata["managedFields"] = managed_fields(&containers);
+    let mut spec = spec(Vec::new());
+    spec["containers"] = json!(containers);
+    spec["initContainers"] = json!([]);
+    let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": spec});
+    envelope(&namespace, &pod).into_bytes()
 }
 
 /// As `0.8 KB`.
@@ -38,12 +63,12 @@ pub(crate) fn kilobytes(body: &[u8]) -> String {
 }
 
 /// In the order in which Go writes the fields of `AdmissionRequest`: what names the request stands before its objects.
-fn envelope(pod: &Value) -> String {
+fn envelope(namespace: &str, pod: &Value) -> String {
     let kind = r#"{"group":"","version":"v1","kind":"Pod"}"#;
     let resource = r#"{"group":"","version":"v1","resource":"pods"}"#;
     let user = r#"{"username":"system:serviceaccount:kube-system:replicaset-controller","uid":"8ea51ad0-4f6a-4c0e-9d61-7f3a9dd0c9a5","groups":["system:serviceaccounts"]}"#;
     format!(
-        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002","kind":{kind},"resource":{resource},"requestKind":{kind},"requestResource":{resource},"namespace":"{NAMESPACE}","operation":"CREATE","userInfo":{user},"object":{pod},"oldObject":null,"dryRun":false,"options":{{"kind":"CreateOptions","apiVersion":"meta.k8s.io/v1"}}}}}}"#
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002","kind":{kind},"resource":{resource},"requestKind":{kind},"requestResource":{resource},"namespace":"{namespace}","operation":"CREATE","userInfo":{user},"object":{pod},"oldObject":null,"dryRun":false,"options":{{"kind":"CreateOptions","apiVersion":"meta.k8s.io/v1"}}}}}}"#
     )
 }
 

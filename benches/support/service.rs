@@ -9,17 +9,20 @@ use ecr_admission::clock::{Clock, add};
 use ecr_admission::commands::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::config::DEFAULT_SECRET_NAME;
 use ecr_admission::event::NoEvents;
-use ecr_admission::policy::Policy;
+use ecr_admission::namespace::{Namespace, NamespaceIndex};
+use ecr_admission::policy::{Labels, Policy, PolicySet, PolicyVersion};
+use ecr_admission::rulebook::LiveReads;
 use ecr_admission::secret::memory::MemorySecretStore;
 use ecr_admission::secret::{PodImages, PodPage, SecretStore, StoreError};
 use ecr_admission::token::{MintError, Token, TokenKey, TokenSource};
+use ecr_admission::watch::Mirror;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::review;
+use super::{review, tenants};
 
 /// A service for which every benchmarked review is warm.
 pub(crate) struct Service {
@@ -31,6 +34,30 @@ pub(crate) struct Service {
 impl Service {
     /// Wires it, with its metrics in `registry`, and lets it make the Secret.
     pub(crate) async fn warm(registry: &mut Registry) -> anyhow::Result<Self> {
+        let (service, _) = Self::wire(Rules::everywhere(Policy::default()), registry);
+        let bodies = review::SIZES.map(review::body);
+        service.warm_up(&bodies).await?;
+        Ok(service)
+    }
+
+    /// The same under these policies, with all namespaces of `tenants` known and the Secrets of the first `admitting` made.
+    pub(crate) async fn of_tenants(policies: PolicySet, admitting: usize) -> anyhow::Result<Self> {
+        let rules = Rules {
+            tell_apart: !policies.is_empty(),
+            policies,
+            live: Arc::new(Tenants),
+        };
+        let (service, namespaces) = Self::wire(rules, &mut Registry::default());
+        for number in 0..tenants::NAMESPACES {
+            let (name, labels) = tenants::namespace(number);
+            namespaces.apply(&name, labelled(labels));
+        }
+        let bodies: Vec<Vec<u8>> = (0..admitting).map(review::of_tenant).collect();
+        service.warm_up(&bodies).await?;
+        Ok(service)
+    }
+
+    fn wire(rules: Rules, registry: &mut Registry) -> (Self, Arc<NamespaceIndex>) {
         let clock = Clock::system();
         let store = Arc::new(MemorySecretStore::new(clock.clone()));
         let outside = Outside {
@@ -44,30 +71,31 @@ impl Service {
             excluded_namespaces: ["kube-system".to_owned()].into(),
         };
         let Assembly {
-            admission, index, ..
-        } = assemble(
-            settings,
-            Rules::everywhere(Policy::default()),
-            &clock,
-            outside,
-            registry,
-        );
+            admission,
+            index,
+            namespaces,
+            ..
+        } = assemble(settings, rules, &clock, outside, registry);
         store.attach(index);
         let service = Self {
             admission,
             clock,
             store,
         };
-        for bytes in review::SIZES {
-            let body = review::body(bytes);
-            let deadline = service.clock.monotonic() + Duration::from_secs(10);
-            let answer = service.admission.answer(Webhook::Mutating, &body, deadline);
+        (service, namespaces)
+    }
+
+    async fn warm_up(&self, bodies: &[Vec<u8>]) -> anyhow::Result<()> {
+        for body in bodies {
+            let deadline = self.clock.monotonic() + Duration::from_secs(10);
+            let answer = self.admission.answer(Webhook::Mutating, body, deadline);
             let answer = answer.await.context("the review was not taken")?;
             let text = String::from_utf8_lossy(&answer);
-            ensure!(text.contains("JSONPatch"), "not injected: {text}");
-            service.answer_now(&body, deadline)?;
+            let clean = text.contains("JSONPatch") && !text.contains("warnings");
+            ensure!(clean, "not injected, or not without a warning: {text}");
+            self.answer_now(body, deadline)?;
         }
-        Ok(service)
+        Ok(())
     }
 
     /// Answers without waiting for anything, as the warm path does.
@@ -80,6 +108,31 @@ impl Service {
     /// Keeps the index sure of itself, as the watch of a cluster does.
     pub(crate) async fn keep_watch(&self) {
         self.store.bookmarks().await;
+    }
+}
+
+/// The cluster, whose mirror lags behind nothing.
+struct Tenants;
+
+impl LiveReads for Tenants {
+    fn namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Namespace, StoreError>> {
+        let number = name.rsplit('-').next().and_then(|text| text.parse().ok());
+        let (_, labels) = tenants::namespace(number.unwrap_or_default());
+        ready(Ok(labelled(labels))).boxed()
+    }
+
+    fn policy<'a>(
+        &'a self,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<PolicyVersion>, StoreError>> {
+        ready(Ok(None)).boxed()
+    }
+}
+
+fn labelled(labels: Labels) -> Namespace {
+    Namespace {
+        labels: Arc::new(labels),
+        ..Namespace::default()
     }
 }
 

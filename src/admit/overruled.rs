@@ -8,7 +8,9 @@ const AT_A_TIME: usize = 32;
 impl Reconciler {
     /// The namespaces whose Secrets hold what is granted no more.
     pub(super) async fn overruled(&self) -> Vec<Box<str>> {
-        let all = self.parts.index.select(|_, _| true);
+        let mut all = self.parts.index.select(|_, _| true);
+        // The same way each time, for simulations.
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut overruled = Vec::new();
         for (number, (namespace, known)) in all.into_iter().enumerate() {
             // Each may take a look at every policy.

@@ -7,7 +7,7 @@
 //! What no Pod has used for a week, and the namespace does not pin, is left to expire; a Secret in which everything has expired is deleted. Expired is
 //! absent to every replica, so an admission that needs it again makes it again, and nothing is taken from anybody.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::secret::{Known, PodImages, SecretIndex, Standing, WriteError};
 
 /// The most and the least time between two looks through the index (a few milliseconds for 10,000 namespaces), and the
 /// part of the shortest life that may pass between them.
-const LONGEST_INTERVAL: Duration = Duration::from_mins(1);
+const LONGEST_INTERVAL: Duration = Duration::from_mins(5);
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 const LOOKS_PER_LIFE: u32 = 100;
 /// The least time between the starts of two renewals, and the most that are under way: the fan-out of one new token
@@ -42,6 +42,8 @@ const AT_ONCE: usize = 8;
 const SPREAD: u32 = 10;
 /// How long an entry that no Pod uses is kept fresh: nightly Jobs and workloads scaled to zero come back.
 const KEPT_UNUSED: Duration = Duration::from_hours(7 * 24);
+/// The time to the next look while no life is known, and the least for the sake of a namespace that could not be renewed.
+const SHORT_INTERVAL: Duration = Duration::from_mins(1);
 /// The first and the longest wait before a namespace that could not be renewed is tried again.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
@@ -73,6 +75,8 @@ struct Waiting {
     /// How often in a row it had to.
     streak: u32,
     retry_at: Instant,
+    /// Whether there is something to renew.
+    has_failed: bool,
 }
 
 /// A namespace, and its Secret as the index knows it.
@@ -139,19 +143,30 @@ impl Refresher {
             }
         };
         paced.for_each_concurrent(AT_ONCE, renew).await;
-        (shortest_life / LOOKS_PER_LIFE).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+        let by_life = shortest_life.map_or(SHORT_INTERVAL, |life| {
+            (life / LOOKS_PER_LIFE).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+        });
+        by_life.min(self.next_retry())
+    }
+
+    /// How soon to look again at what could not be renewed.
+    fn next_retry(&self) -> Duration {
+        let now = self.parts.clock.monotonic();
+        let waiting = self.waiting();
+        let failed = waiting.values().filter(|waiting| waiting.has_failed);
+        let first = failed.map(|waiting| waiting.retry_at).min();
+        let wait = first.map_or(LONGEST_INTERVAL, |at| at.saturating_duration_since(now));
+        wait.max(SHORT_INTERVAL)
     }
 
     /// What is due, and the shortest life of any token.
-    fn due(&self) -> (Vec<Due>, Duration) {
+    fn due(&self) -> (Vec<Due>, Option<Duration>) {
         let now = self.parts.clock.moment();
         let index = &self.parts.index;
-        let mut shortest_life = Duration::MAX;
+        let mut shortest_life: Option<Duration> = None;
         let due = index.select(|namespace, known| {
-            shortest_life = known
-                .shortest_life()
-                .unwrap_or(shortest_life)
-                .min(shortest_life);
+            let lives = known.shortest_life().into_iter().chain(shortest_life);
+            shortest_life = lives.min();
             self.is_due(namespace, known, now)
         });
         let mut waiting = self.waiting();
@@ -184,6 +199,7 @@ impl Refresher {
             .as_ref()
             .map_or_else(EnsureError::label, |done| done.label());
         self.parts.metrics.refreshed(label);
+        let has_failed = matches!(outcome, Ok(Renewal::Unchanged) | Err(_));
         let wait = match outcome {
             Ok(Renewal::Deleted) => None,
             Ok(Renewal::Renewed | Renewal::Unused) => {
@@ -201,6 +217,7 @@ impl Refresher {
         let waiting_for = Waiting {
             streak: streak.saturating_add(1),
             retry_at: self.parts.clock.monotonic() + wait + jitter,
+            has_failed,
         };
         waiting.insert(namespace.into(), waiting_for);
     }
@@ -253,7 +270,7 @@ impl Refresher {
         let images = images.map_err(WriteError::from)?;
         let namespace_known = self.parts.namespaces.get(namespace);
         let pinned = Pinned::of(&policy, &namespace_known.pins).needs;
-        let mut used: HashSet<&str> = images
+        let mut used: BTreeSet<&str> = images
             .iter()
             .filter_map(|image| key(&policy, image))
             .collect();
@@ -308,7 +325,7 @@ fn key<'a>(policy: &'a Policy, image: &'a str) -> Option<&'a str> {
 }
 
 /// The need behind an entry that a Pod uses, or has used lately; `None` for what is left to expire.
-fn need(policy: &Policy, entry: &Standing<'_>, used: &HashSet<&str>, now: Moment) -> Option<Need> {
+fn need(policy: &Policy, entry: &Standing<'_>, used: &BTreeSet<&str>, now: Moment) -> Option<Need> {
     let used_at: Timestamp = if used.contains(entry.key) {
         now.wall
     } else if between(entry.used_at, now.wall) < KEPT_UNUSED {

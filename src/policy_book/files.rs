@@ -1,7 +1,7 @@
 //! Policies in files, which are read again and again: their contents decide, so that it does not matter how they are
 //! replaced.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -40,12 +40,17 @@ pub struct FileKeeperParts {
 /// Keeps in force what files say; while they cannot be read, what they last said.
 pub struct FileKeeper {
     parts: FileKeeperParts,
+    /// As they were read: in force, their roles' sessions have names.
+    last: Mutex<Vec<Compiled>>,
 }
 
 impl FileKeeper {
     /// A keeper of these policies, which were read by whoever could still refuse to start, and are in force from now on.
     pub fn new(parts: FileKeeperParts, policies: Vec<Compiled>) -> Self {
-        let keeper = Self { parts };
+        let keeper = Self {
+            parts,
+            last: Mutex::default(),
+        };
         keeper.put_in_force(policies);
         keeper
     }
@@ -56,7 +61,8 @@ impl FileKeeper {
             sleep(self.parts.poll).await;
             match self.parts.source.read().await {
                 Ok(policies) => {
-                    if self.parts.rulebook.set().policies() != policies {
+                    let is_new = *self.last() != policies;
+                    if is_new {
                         self.put_in_force(policies);
                     }
                     self.parts.condition.clear();
@@ -71,6 +77,10 @@ impl FileKeeper {
         }
     }
 
+    fn last(&self) -> MutexGuard<'_, Vec<Compiled>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn put_in_force(&self, policies: Vec<Compiled>) {
         let FileKeeperParts {
             rulebook,
@@ -81,6 +91,7 @@ impl FileKeeper {
         } = &self.parts;
         metrics.in_force(policies.len(), 0, clock.now());
         tracing::info!(valid = policies.len(), "policies are in force");
+        policies.clone_into(&mut *self.last());
         rulebook.replace(PolicySet::new(base.clone(), policies, Vec::new()));
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::census::{Census, Counted};
-use super::entry::{Entry, Reading};
+use super::entry::Entry;
 use super::facts::{assumable, event, standing};
 use super::metrics::Metrics;
 use super::status::{Assumable, Facts, essence, wanted};
@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::event::Events;
 use crate::health::Condition;
 use crate::namespace::NamespaceIndex;
-use crate::policy::PolicySet;
+use crate::policy::{Compiled, PolicySet};
 use crate::rulebook::Rulebook;
 use crate::secret::{StoreError, StoreErrorKind};
 use crate::token::TokenCache;
@@ -186,7 +186,12 @@ impl StatusKeeper {
             let Some(counted) = count.census.get(name) else {
                 return;
             };
-            due.extend(self.examine((name, entry), counted, is_current, &mut memory));
+            // As it is in force: its roles' sessions have names there.
+            let policies = count.set.policies();
+            let place = policies.binary_search_by(|policy| policy.name().cmp(name));
+            let policy = place.ok().map(|place| &policies[place]);
+            let about = (name, entry, policy);
+            due.extend(self.examine(about, counted, is_current, &mut memory));
         });
         if !names.is_empty() {
             memory
@@ -204,7 +209,7 @@ impl StatusKeeper {
 
     fn examine(
         &self,
-        (name, entry): (&str, &Entry),
+        (name, entry, policy): (&str, &Entry, Option<&Compiled>),
         counted: &Counted,
         is_current: bool,
         memory: &mut Memory,
@@ -212,12 +217,12 @@ impl StatusKeeper {
         let now = self.parts.clock.monotonic();
         let object = &entry.object;
         let told = memory.told.get(name).filter(|told| told.uid == object.uid);
-        let (assumable, heard) = match &entry.reading {
-            Reading::Valid(policy) => {
+        let (assumable, heard) = match policy {
+            Some(policy) => {
                 let told = told.and_then(|told| told.heard);
                 assumable(&self.parts.tokens, policy, told)
             }
-            Reading::Lost { .. } => (Assumable::NoRoles, None),
+            None => (Assumable::NoRoles, None),
         };
         let facts = Facts {
             generation: object.generation,

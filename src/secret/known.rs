@@ -124,7 +124,7 @@ impl Known {
         self.repair_due.is_none_or(|due| now < due)
     }
 
-    /// Whether any entry is past half of its life: what most namespaces are asked every minute.
+    /// Whether any entry is past half of its life: what most namespaces are asked every few minutes.
     pub fn is_aging(&self, now: Moment) -> bool {
         self.half_life
             .is_some_and(|half| now.wall >= half.wall || now.monotonic >= half.monotonic)

@@ -1,7 +1,7 @@
 //! Pull Secrets in memory: what `demo` runs on, and a double for tests. It keeps the promises of [`SecretStore`] that
 //! the API server keeps, which one contract suite asks of both.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct MemorySecretStore {
 struct Cluster {
     /// Counts writes; each write's count is its resourceVersion.
     version: u64,
-    secrets: HashMap<String, StoredSecret>,
+    secrets: BTreeMap<String, StoredSecret>,
     namespaces: HashMap<String, NamespacePhase>,
     mirrors: Vec<Arc<dyn Mirror<SecretMetadata>>>,
 }
@@ -75,6 +75,15 @@ impl MemorySecretStore {
         let before = cluster.secrets.get(namespace).cloned();
         let after = change(before);
         cluster.replace(namespace, after);
+    }
+
+    /// What a list of all of them returns, and the resourceVersion of the list.
+    pub fn list(&self) -> (BTreeMap<String, SecretMetadata>, String) {
+        let cluster = self.lock();
+        let secrets = cluster.secrets.iter();
+        let secrets =
+            secrets.map(|(namespace, secret)| (namespace.clone(), secret.metadata.clone()));
+        (secrets.collect(), cluster.version.to_string())
     }
 
     /// Feeds a mirror with what is there and with every change from now on, in order and at once.

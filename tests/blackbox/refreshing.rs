@@ -21,8 +21,8 @@ use crate::support::store::Call;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// Half of twelve hours less the tenth that renewals are spread over, and less two minutes to look and write.
-const LEAST_LEFT: Duration = Duration::from_mins(286);
+/// Half of twelve hours less the tenth that renewals are spread over, and less six minutes to look and write.
+const LEAST_LEFT: Duration = Duration::from_mins(282);
 
 /// Lets a replica refresh.
 fn run(service: &Service) {

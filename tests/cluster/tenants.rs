@@ -8,9 +8,13 @@ use ecr_admission::policy::{Identity, RoleIdentity};
 use ecr_admission::token::{TokenKey, TokenSource};
 use serde_json::json;
 
-use crate::harness::control_plane::from_run;
+use crate::ecr::EcrDouble;
+use crate::harness::control_plane::{ControlPlane, from_run};
+use crate::harness::install::{Target, apply, install_permissions, manifest, register};
 use crate::harness::moto::Moto;
-use crate::harness::run;
+use crate::harness::namespace::Namespace;
+use crate::harness::webhook::{Settings, Webhook};
+use crate::harness::{eventually, run};
 
 const ACCOUNTS: [(&str, &str); 2] = [("team-a", "111111111111"), ("team-b", "222222222222")];
 
@@ -51,5 +55,76 @@ fn a_token_is_of_the_account_of_the_role_that_made_it() {
             let token = source.mint(&key).await.unwrap();
             assert_eq!(token.password(), format!("{account}-auth-token"));
         }
+    });
+}
+
+/// The policy of a tenant: the registry of its account, by a role in it.
+async fn grant(plane: &ControlPlane, tenant: &str, account: &str) {
+    let role = json!({
+        "arn": format!("arn:aws:iam::{account}:role/ecr-{tenant}"),
+        "sessionTags": true,
+        "scope": "Repositories",
+    });
+    let policy = json!({
+        "apiVersion": "ecr-admission.dev/v1alpha1",
+        "kind": "EcrPolicy",
+        "metadata": {"name": tenant},
+        "spec": {
+            "namespaces": {"names": [tenant]},
+            "grants": [{"registries": [account], "repositories": ["app"], "role": role}],
+        },
+    });
+    let policy = policy.to_string();
+    // Right after its definition, a kind is not known everywhere yet.
+    eventually("the policy is taken", async || {
+        plane.kubectl(&["apply", "-f", "-"], &policy).await.ok
+    })
+    .await;
+}
+
+#[test]
+fn each_tenants_namespace_gets_a_secret_with_a_token_of_its_own_account() {
+    run(async {
+        let plane = ControlPlane::start("tenants").await;
+        install_permissions(&plane).await;
+        for file in ["crd.yaml", "policies.yaml"] {
+            apply(&plane, manifest(file)).await;
+        }
+        for (tenant, account) in ACCOUNTS {
+            grant(&plane, tenant, account).await;
+        }
+        let moto = Moto::start(&plane.folder).await;
+        let unasked = EcrDouble::start().await;
+        let chosen = ["--policy-source", "Cluster", "--cluster-name", "prod-eu"];
+        let settings = Settings::files(&plane.folder)
+            .with_aws(&moto.url)
+            .with(chosen.map(Into::into));
+        let webhook = Webhook::start_with(&plane, &unasked, "tenants", settings).await;
+        register(&plane, Target::Url(webhook.address)).await;
+        let host = |account: &str| format!("{account}.dkr.ecr.eu-west-1.amazonaws.com");
+        for (tenant, account) in ACCOUNTS {
+            let namespace = Namespace::create(&plane, tenant).await;
+            let image = format!("{}/app:v1", host(account));
+            namespace.run("app", &image).await;
+            let expected = [(host(account), format!("{account}-auth-token"))];
+            eventually("the Secret has the token of the account", async || {
+                namespace.passwords().await == expected.clone().into()
+            })
+            .await;
+        }
+        // The other tenant's registry is nobody's to use.
+        for (tenant, (_, foreign)) in ["team-b", "team-a"].into_iter().zip(ACCOUNTS) {
+            let namespace = Namespace::existing(&plane, tenant);
+            let image = format!("{}/app:v1", host(foreign));
+            let spec = crate::harness::namespace::one_container(&image);
+            let refused = namespace.create_pod("foreign", &spec).await.unwrap_err();
+            assert!(
+                refused.message.contains("is not granted"),
+                "{}",
+                refused.message
+            );
+            assert_eq!(namespace.passwords().await.len(), 1);
+        }
+        assert!(unasked.calls().is_empty(), "the double was asked");
     });
 }

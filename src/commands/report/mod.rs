@@ -77,7 +77,7 @@ pub struct ReportArgs {
     no_policies: bool,
 
     /// The EcrPolicies of today, which grants and identities are compared with, as files or directories [default: none,
-    /// the settings alone].
+    /// the settings alone]. --default-grant is not for them; what the --config file says is.
     #[arg(
         long,
         value_name = "FILE|DIR",
@@ -138,13 +138,19 @@ pub async fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
     logging::start(LogFormat::Text, "warn,kube_client=off")?;
     let file = args.config.as_deref().map(config::read_file).transpose()?;
     let file = file.unwrap_or_default();
+    let default_grant_today = file.policy.default_grant;
     let base = config::policy(args.settings.clone().or(file.policy))?;
     let before = if args.before.is_empty() {
         Vec::new()
     } else {
         read_policies(&args.before)?
     };
-    let before = PolicySet::new(base.clone(), before, Vec::new());
+    // A flag says what is tried.
+    let base_today = Policy {
+        default_grant: default_grant_today,
+        ..base.clone()
+    };
+    let before = PolicySet::new(base_today, before, Vec::new());
     let excluded = args.excluded_namespaces.clone();
     let mode = args.namespace_mode.or(file.namespace_mode);
     let mut scope = Scope {

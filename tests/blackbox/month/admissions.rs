@@ -9,6 +9,7 @@ use ecr_admission::secret::memory::NamespacePhase;
 use jiff::SignedDuration;
 use tokio::time::{Instant, sleep_until};
 
+use super::audit::FLOOR;
 use super::population::{Kind, Registry};
 use super::replica::{Replica, admit};
 use super::simulation::{LIVED_EVERY, Simulation};
@@ -16,7 +17,7 @@ use super::world::{Inner, Life};
 
 /// For how long everything must have worked before a Pod may no longer be admitted with a warning: a failure is
 /// remembered for a minute, and a refusal of the API server for longer.
-const SETTLED: Duration = Duration::from_mins(6);
+pub(super) const SETTLED: Duration = Duration::from_mins(6);
 
 /// What became of a Pod.
 pub(super) struct Admitted {
@@ -24,6 +25,7 @@ pub(super) struct Admitted {
     registries: Vec<Registry>,
     by: String,
     life: Arc<Life>,
+    clock_was_off: bool,
     asked: Instant,
     allowed: bool,
     said: String,
@@ -64,6 +66,7 @@ impl Simulation {
             let at = now + Duration::from_secs(60 * u64::from(LIVED_EVERY) - 10).mul_f64(rng.f64());
             self.admissions.spawn(async move {
                 sleep_until(at).await;
+                let clock_was_off = life.clock_is_off.load(Ordering::Relaxed);
                 let images: Vec<&str> = registries.iter().map(|used| used.image()).collect();
                 let answer = admit(&admission, &clock, &name, &images).await;
                 Admitted {
@@ -73,6 +76,7 @@ impl Simulation {
                     registries,
                     by,
                     life,
+                    clock_was_off,
                     asked: at,
                 }
             });
@@ -85,6 +89,7 @@ impl Simulation {
             registries,
             by,
             life,
+            clock_was_off,
             asked,
             allowed,
             said,
@@ -92,6 +97,11 @@ impl Simulation {
         (&name, allowed, &said).hash(&mut self.hasher);
         self.outcome.pods += 1;
         let mut world = self.world.lock();
+        let Some(namespace) = world.population.namespaces.get(&name) else {
+            return;
+        };
+        let grants = world.grants(namespace);
+        let doubtful = world.is_doubtful(grants.1);
         let Inner {
             population,
             rng,
@@ -109,14 +119,20 @@ impl Simulation {
         // Somebody may have meddled after the Pod was admitted, or too shortly before for the watch; and a process that
         // ended meanwhile answered nobody.
         let calm = |since: Instant| asked.saturating_duration_since(since) > SETTLED;
+        let (is_granted, granted_since) = grants;
         let usual = namespace.kind != Kind::Foreign
             && namespace.phase == NamespacePhase::Active
             && namespace.disturbed.is_none_or(calm)
+            && is_granted
+            && calm(granted_since)
+            && !doubtful
             && !life.over.load(Ordering::Relaxed);
         if allowed && said.is_empty() {
             if usual {
                 let wall = self.world.truth.now() - SignedDuration::try_from(now - asked).unwrap();
-                audit.admitted(&name, &registries, &self.world.cluster, wall, &by);
+                // What is seen for the first time by a clock that is hours back looks younger than it is.
+                let floor = if clock_was_off { Duration::ZERO } else { FLOOR };
+                audit.admitted((&name, namespace.tenant), &registries, wall, floor, &by);
             }
             return;
         }

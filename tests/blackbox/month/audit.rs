@@ -2,15 +2,17 @@
 //!
 //! Nobody is believed about a token: its password says where and until when it works, and the judge's clock never jumps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ecr_admission::clock::Clock;
+use ecr_admission::clock::{Clock, Moment};
 use ecr_admission::pull_secret::state::between;
-use ecr_admission::secret::StoredSecret;
 use ecr_admission::secret::memory::{MemorySecretStore, NamespacePhase};
+use ecr_admission::secret::{SecretMetadata, SecretStore, StoredSecret};
+use ecr_admission::watch::Mirror;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
@@ -18,14 +20,17 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::ecr::{REGIONS, read};
-use super::population::{Kind, Population, Registry};
+use super::population::{Kind, Population, REGISTRIES, Registry};
 use super::spells::Spells;
+use super::tenancy::{Tenancy, Tenant};
 use crate::support::mint::LIFE;
 
 /// What a Pod's token has left at the least when it is admitted: the smaller of an hour and a quarter of its life; and
 /// the time that an admission may take.
-const FLOOR: Duration = Duration::from_hours(1);
+pub(crate) const FLOOR: Duration = Duration::from_hours(1);
 const TOLERANCE: Duration = Duration::from_secs(6);
+/// How long what is not granted any more may stay while every replica hears of it.
+const REVOKED: Duration = Duration::from_mins(2);
 /// How long everything must have worked before a failure is nobody's fault but ours: back-off ends, and a look comes.
 const GRACE: Duration = Duration::from_mins(30);
 /// Half of a life, less the tenth that renewals are spread over: what is left when the last replica comes due.
@@ -34,22 +39,36 @@ const DUE: Duration = LIFE.saturating_sub(Duration::from_secs(LIFE.as_secs() / 1
 /// The entry that somebody's newer version wrote.
 pub(crate) const NEWER: &str = "newer.example.com";
 
+/// Something for each registry.
+type EachRegistry<T> = [Option<T>; REGISTRIES];
+
 /// What was seen of one namespace's Secret.
 #[derive(Default)]
 struct Seen {
-    version: String,
-    /// Until when the password of each host works.
-    works_until: HashMap<String, Timestamp>,
+    /// Until when the password of each registry works.
+    works_until: EachRegistry<Timestamp>,
+    /// Whose it is.
+    holders: [Tenant; REGISTRIES],
+    /// Until when they worked at the last inspection, where that was another version.
+    inspected: Option<Box<EachRegistry<Timestamp>>>,
+    /// The uses that have no working token, and since when.
+    dark: EachRegistry<Instant>,
     has_newer: bool,
     /// It is as somebody else made it.
     is_foreign: bool,
 }
 
+/// The namespaces whose Secrets were written and not looked at since.
 #[derive(Default)]
+struct Changed(Mutex<BTreeSet<String>>);
+
 pub(crate) struct Audit {
+    cluster: Arc<MemorySecretStore>,
+    changed: Arc<Changed>,
     seen: HashMap<String, Seen>,
-    /// The uses that have no working token, and since when.
-    dark: BTreeMap<(String, Registry), Instant>,
+    inspected_at: Instant,
+    /// What was seen at a write, and is to be told by whoever judges.
+    pub(crate) breach: Option<String>,
     pub(crate) writes: u64,
     pub(crate) deletions: u64,
     pub(crate) conflicts: u64,
@@ -60,6 +79,24 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
+    pub(crate) fn new(cluster: &Arc<MemorySecretStore>) -> Self {
+        let changed = Arc::<Changed>::default();
+        cluster.attach(Arc::clone(&changed) as Arc<_>);
+        Self {
+            cluster: Arc::clone(cluster),
+            changed,
+            seen: HashMap::new(),
+            inspected_at: Instant::now(),
+            breach: None,
+            writes: 0,
+            deletions: 0,
+            conflicts: 0,
+            judged: 0,
+            excused: 0,
+            healed: 0,
+        }
+    }
+
     pub(crate) fn wrote(&mut self, succeeded: bool) {
         self.writes += u64::from(succeeded);
         self.conflicts += u64::from(!succeeded);
@@ -71,137 +108,114 @@ impl Audit {
 
     /// How many entries of ours the Secrets hold.
     pub(crate) fn entries(&self) -> usize {
-        self.seen.values().map(|seen| seen.works_until.len()).sum()
+        let held = self.seen.values();
+        held.map(|seen| seen.works_until.iter().flatten().count())
+            .sum()
     }
 
-    /// Until when the token for a registry works.
-    pub(crate) fn works_until(
-        &mut self,
-        name: &str,
-        registry: Registry,
-        cluster: &MemorySecretStore,
-    ) -> Option<Timestamp> {
-        let seen = self.look(name, cluster)?;
-        seen.works_until.get(registry.host()).copied()
-    }
-
-    /// Reads a Secret whose version has changed.
-    fn look(&mut self, name: &str, cluster: &MemorySecretStore) -> Option<&Seen> {
-        use ecr_admission::secret::SecretStore;
-        let stored = cluster.get(name).now_or_never()?.unwrap();
-        let Some(stored) = stored else {
-            self.seen.remove(name);
-            return None;
-        };
+    /// Reads a Secret that has changed.
+    fn look(&mut self, name: &str) {
+        let stored = self.cluster.get(name).now_or_never();
+        let stored = stored.and_then(|stored| stored.unwrap());
         let seen = self.seen.entry(name.to_owned()).or_default();
-        if seen.version != stored.metadata.resource_version {
-            *seen = Seen::of(name, &stored);
-        }
-        Some(seen)
+        let before = seen.works_until;
+        seen.inspected.get_or_insert_with(|| Box::new(before));
+        seen.read(name, stored.as_ref());
     }
 
     /// Forgets a namespace that is gone: its name may come back.
     pub(crate) fn forget(&mut self, name: &str) {
         self.seen.remove(name);
-        self.dark.retain(|(namespace, _), _| namespace != name);
+        self.changed.names().remove(name);
     }
 
     /// Judges every use of every Secret.
-    pub(crate) fn inspect(
-        &mut self,
-        population: &Population,
-        spells: &[Spells; REGIONS.len()],
-        cluster: &MemorySecretStore,
-        truth: &Clock,
-    ) {
-        for (name, namespace) in &population.namespaces {
+    pub(crate) fn inspect(&mut self, world: &Around<'_>, truth: &Clock) {
+        let changed = std::mem::take(&mut *self.changed.names());
+        for name in &changed {
+            self.look(name);
+        }
+        let now = truth.moment();
+        let inspected_at = std::mem::replace(&mut self.inspected_at, now.monotonic);
+        for (name, namespace) in &world.population.namespaces {
             if namespace.phase != NamespacePhase::Active {
                 continue;
             }
-            if namespace.kind == Kind::Foreign {
-                let untouched = self.look(name, cluster).is_some_and(|seen| seen.is_foreign);
-                assert!(untouched, "somebody's Secret in {name} was written");
+            let seen = match self.seen.get_mut(name) {
+                Some(seen) => seen,
+                None => self.seen.entry(name.clone()).or_default(),
+            };
+            let before = seen.inspected.take();
+            let before = before.map_or(seen.works_until, |before| *before);
+            match namespace.kind {
+                Kind::Foreign => {
+                    assert!(seen.is_foreign, "somebody's Secret in {name} was written");
+                    continue;
+                }
+                Kind::Newer => {
+                    let kept = seen.has_newer;
+                    assert!(kept, "{name} has lost an entry of a newer version");
+                }
+                Kind::Ordinary | Kind::Asleep | Kind::Vandalised => {}
+            }
+            let mut was_dark = std::mem::take(&mut seen.dark);
+            let (is_granted, policy_since) = world.tenancy.grants(namespace.tenant);
+            let granted_since = policy_since.max(namespace.tenant_since());
+            let tenant = namespace.tenant;
+            let heard = world.heard.longest(granted_since, now.monotonic);
+            assert!(
+                heard < REVOKED || !seen.holds_other_than(is_granted.then_some(tenant)),
+                "{name} holds what it has not been granted for {:?}, {heard:?} of which everybody heard of it",
+                now.monotonic - granted_since
+            );
+            // Who has not heard of it takes away what others give.
+            let is_doubtful = world.deaf_since.is_some_and(|deaf| granted_since >= deaf);
+            if !is_granted || is_doubtful {
                 continue;
             }
-            if namespace.kind == Kind::Newer {
-                let kept = self.look(name, cluster).is_some_and(|seen| seen.has_newer);
-                assert!(kept, "{name} has lost an entry of a newer version");
+            let is_new = granted_since > inspected_at;
+            if is_new {
+                was_dark = EachRegistry::default();
             }
             for (registry, since) in namespace.used() {
-                let before = self.seen.get(name);
-                let before = before.and_then(|seen| seen.works_until.get(registry.host()));
-                let before = before.copied();
-                let until = self.works_until(name, registry, cluster);
-                let spells = &spells[registry.region()];
-                self.judge(name, registry, since, [before, until], spells, truth);
+                let number = registry.number();
+                let is_its = seen.holders[number] == tenant;
+                let mut use_ = Use {
+                    name,
+                    registry,
+                    since: since.max(granted_since),
+                    before: before[number].filter(|_| is_its && !is_new),
+                    until: seen.works_until[number].filter(|_| is_its),
+                    dark: was_dark[number],
+                };
+                use_.judge(&world.spells[registry.region()], now);
+                seen.dark[number] = use_.dark;
                 self.judged += 1;
+                self.excused += u64::from(use_.dark.is_some());
+                self.healed += u64::from(was_dark[number].is_some() && use_.dark.is_none());
             }
-            // What no Pod uses counts as an entry too.
-            self.look(name, cluster);
         }
-        self.dark.retain(|(name, registry), _| {
-            let namespace = population.namespaces.get(name);
-            namespace
-                .is_some_and(|namespace| namespace.used().iter().any(|(used, _)| used == registry))
-        });
-    }
-
-    fn judge(
-        &mut self,
-        name: &str,
-        registry: Registry,
-        used_since: Instant,
-        [before, until]: [Option<Timestamp>; 2],
-        spells: &Spells,
-        truth: &Clock,
-    ) {
-        let now = truth.moment();
-        let works = |until: Timestamp| until > now.wall;
-        let key = (name.to_owned(), registry);
-        let host = registry.host();
-        let mut since = now.monotonic;
-        // The state can be gone with the token, or made anew since: what was seen last counts.
-        let expired = before.or(until).filter(|until| !works(*until));
-        if let Some(expired) = expired
-            && !self.dark.contains_key(&key)
-        {
-            since -= between(expired, now.wall);
-            let due = (since - DUE).max(used_since);
-            let worked = spells.longest(due, since.max(due));
-            assert!(
-                worked < GRACE,
-                "the token of {name} for {host} expired in use at {expired}, though everything worked for {worked:?} since it \
-                 was due"
-            );
-        }
-        if until.is_some_and(works) {
-            self.healed += u64::from(self.dark.remove(&key).is_some());
-            return;
-        }
-        self.excused += 1;
-        let dark = *self.dark.entry(key).or_insert(since.max(used_since));
-        let worked = spells.longest(dark, now.monotonic);
-        assert!(
-            worked < GRACE,
-            "{name} has had no token for {host} for {:?}, of which everything worked for {worked:?}",
-            now.monotonic - dark
-        );
     }
 
     /// A Pod was admitted and nobody warned: its token must last.
     pub(crate) fn admitted(
         &mut self,
-        name: &str,
+        (name, tenant): (&str, Tenant),
         registries: &[Registry],
-        cluster: &MemorySecretStore,
         now: Timestamp,
+        floor: Duration,
         by: &str,
     ) {
+        if self.changed.names().remove(name) {
+            self.look(name);
+        }
+        let seen = self.seen.get(name);
         for registry in registries {
-            let until = self.works_until(name, *registry, cluster);
+            let seen = seen.filter(|seen| seen.holders[registry.number()] == tenant);
+            let until = seen.and_then(|seen| seen.works_until[registry.number()]);
             let left = until.map_or(Duration::ZERO, |until| between(now, until));
             assert!(
-                left + TOLERANCE >= FLOOR,
+                !left.is_zero() && left + TOLERANCE >= floor,
                 "{by} admitted a Pod to {name} whose token for {} has {left:?} left",
                 registry.host()
             );
@@ -209,35 +223,127 @@ impl Audit {
     }
 }
 
+/// What is judged, and what excuses it.
+pub(crate) struct Around<'a> {
+    pub(crate) population: &'a Population,
+    pub(crate) tenancy: &'a Tenancy,
+    pub(crate) spells: &'a [Spells; REGIONS.len()],
+    pub(crate) heard: &'a Spells,
+    pub(crate) deaf_since: Option<Instant>,
+}
+
+/// That a namespace uses a registry, and how that stands.
+struct Use<'a> {
+    name: &'a str,
+    registry: Registry,
+    since: Instant,
+    /// Until when its password works or worked, at the last inspection and now.
+    before: Option<Timestamp>,
+    until: Option<Timestamp>,
+    /// Since when there is no working token.
+    dark: Option<Instant>,
+}
+
+impl Use<'_> {
+    fn judge(&mut self, spells: &Spells, now: Moment) {
+        let (name, host) = (self.name, self.registry.host());
+        let works = |until: Timestamp| until > now.wall;
+        let mut since = now.monotonic;
+        // The state can be gone with the token, or made anew since: what was seen last counts.
+        let expired = self.before.or(self.until).filter(|until| !works(*until));
+        if let Some(expired) = expired
+            && self.dark.is_none()
+        {
+            since -= between(expired, now.wall);
+            let due = (since - DUE).max(self.since);
+            let worked = spells.longest(due, since.max(due));
+            assert!(
+                worked < GRACE,
+                "the token of {name} for {host} expired in use at {expired}, though everything worked for {worked:?} since it \
+                 was due"
+            );
+        }
+        if self.until.is_some_and(works) {
+            self.dark = None;
+            return;
+        }
+        let dark = *self.dark.get_or_insert(since.max(self.since));
+        let worked = spells.longest(dark, now.monotonic);
+        assert!(
+            worked < GRACE,
+            "{name} has had no token for {host} for {:?}, of which everything worked for {worked:?}",
+            now.monotonic - dark
+        );
+    }
+}
+
 impl Seen {
-    fn of(name: &str, stored: &StoredSecret) -> Self {
-        let mut seen = Self {
-            version: stored.metadata.resource_version.clone(),
-            is_foreign: !stored.metadata.owned && stored.metadata.state.is_none(),
-            ..Self::default()
-        };
-        let document = stored.docker_config.as_ref();
-        let document = document.map(|document| serde_json::from_slice(document.expose_secret()));
-        // Somebody's edit need not be JSON.
-        let Some(Ok(document)) = document else {
-            return seen;
-        };
-        let document: Value = document;
-        for (host, entry) in document["auths"].as_object().into_iter().flatten() {
+    fn read(&mut self, name: &str, stored: Option<&StoredSecret>) {
+        self.works_until = EachRegistry::default();
+        let metadata = stored.map(|stored| &stored.metadata);
+        self.is_foreign =
+            metadata.is_some_and(|metadata| !metadata.owned && metadata.state.is_none());
+        self.has_newer = false;
+        for (host, password) in stored.map(passwords).unwrap_or_default() {
             if host == NEWER {
-                let state = stored.metadata.state.as_deref().unwrap_or_default();
-                seen.has_newer = state.contains(NEWER);
+                let state = metadata.and_then(|metadata| metadata.state.as_deref());
+                self.has_newer = state.is_some_and(|state| state.contains(NEWER));
                 continue;
             }
-            let pair = BASE64_STANDARD.decode(entry["auth"].as_str().unwrap());
-            let pair = String::from_utf8(pair.unwrap()).unwrap();
-            let (region, works_until) = read(pair.strip_prefix("AWS:").unwrap()).unwrap();
+            let (holder, region, works_until) = read(&password).unwrap();
             assert!(
                 host.contains(region),
                 "{name} has a token of {region} for {host}"
             );
-            seen.works_until.insert(host.clone(), works_until);
+            let registry = Registry::of_host(&host).expect("nobody names another registry");
+            self.works_until[registry.number()] = Some(works_until);
+            self.holders[registry.number()] = holder;
         }
-        seen
     }
+
+    /// Whether any entry is of somebody else, or of anybody where nobody may have one.
+    fn holds_other_than(&self, tenant: Option<Tenant>) -> bool {
+        let held = self.works_until.iter().zip(self.holders);
+        let mut held = held.filter(|(until, _)| until.is_some());
+        held.any(|(_, holder)| Some(holder) != tenant)
+    }
+}
+
+/// The password for each registry that a Secret holds.
+pub(crate) fn passwords(stored: &StoredSecret) -> Vec<(String, String)> {
+    let document = stored.docker_config.as_ref();
+    let document = document.map(|document| serde_json::from_slice(document.expose_secret()));
+    // Somebody's edit need not be JSON.
+    let Some(Ok(document)) = document else {
+        return Vec::new();
+    };
+    let document: Value = document;
+    let entries = document["auths"].as_object().into_iter().flatten();
+    let password = |(host, entry): (&String, &Value)| {
+        let pair = BASE64_STANDARD.decode(entry["auth"].as_str().unwrap());
+        let pair = String::from_utf8(pair.unwrap()).unwrap();
+        let password = pair.split_once(':').unwrap().1.to_owned();
+        (host.clone(), password)
+    };
+    entries.map(password).collect()
+}
+
+impl Changed {
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Mirror<SecretMetadata> for Changed {
+    fn apply(&self, key: &str, _object: SecretMetadata) {
+        self.names().insert(key.to_owned());
+    }
+
+    fn delete(&self, key: &str, _resource_version: &str) {
+        self.names().insert(key.to_owned());
+    }
+
+    fn listed(&self, _keys: &HashSet<String>, _resource_version: &str) {}
+
+    fn heard(&self) {}
 }

@@ -3,29 +3,30 @@
 use std::time::Duration;
 
 use ecr_admission::clock::{Clock, add};
-use ecr_admission::token::{MintError, MintErrorKind, Token, TokenKey};
+use ecr_admission::token::{MintError, MintErrorKind, Token};
 use jiff::Timestamp;
 
+use super::tenancy::Tenant;
 use crate::support::mint::{LIFE, PASSWORD};
 
 pub(crate) const REGIONS: [&str; 3] = ["eu-west-1", "us-east-1", "ap-southeast-2"];
 
-/// A token made now.
-pub(crate) fn token(key: &TokenKey, clock: &Clock) -> Token {
+/// A token of a region for somebody's namespaces, made now.
+pub(crate) fn token(region: &str, holder: Tenant, clock: &Clock) -> Token {
     let now = clock.now();
     let expires_at = add(now, LIFE);
-    let password = format!("{PASSWORD}/{}/{}", key.region, expires_at.as_second());
+    let holder = holder.number();
+    let password = format!("{PASSWORD}/{holder}/{region}/{}", expires_at.as_second());
     Token::new(password.into(), now, expires_at)
 }
 
-/// Which region a password works in, and until when.
-pub(crate) fn read(password: &str) -> Option<(&str, Timestamp)> {
-    let (region, expires_at) = password
-        .strip_prefix(PASSWORD)?
-        .strip_prefix('/')?
-        .split_once('/')?;
+/// Whose a password is, which region it works in, and until when.
+pub(crate) fn read(password: &str) -> Option<(Tenant, &str, Timestamp)> {
+    let said = password.strip_prefix(PASSWORD)?.strip_prefix('/')?;
+    let (holder, said) = said.split_once('/')?;
+    let (region, expires_at) = said.split_once('/')?;
     let expires_at = Timestamp::from_second(expires_at.parse().ok()?).ok()?;
-    Some((region, expires_at))
+    Some((Tenant::numbered(holder.parse().ok()?)?, region, expires_at))
 }
 
 /// How ECR fails, and how long it takes for that.

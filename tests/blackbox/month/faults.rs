@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::ecr::REGIONS;
 use super::per_day;
+use super::tenancy::Tenant;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -24,12 +25,19 @@ pub(crate) enum Fault {
     Flaky(u8),
     /// A replica's watch is cut.
     Watch(usize),
+    /// A replica hears nothing about namespaces and policies, and does not notice.
+    Blind(usize),
+    /// A tenant's policy is deleted, and comes back.
+    Policy(Tenant),
     /// A replica is gone.
     Crash(usize),
     /// All are.
     Outage,
     /// A replica's wall clock is wrong.
     Clock(usize, SignedDuration),
+    /// All are, by the same, for hours: where they get their time from is. Nothing starts meanwhile, because no
+    /// certificate of the cluster is valid then.
+    Clocks(SignedDuration),
 }
 
 /// One kind of fault, which comes again and again.
@@ -91,6 +99,13 @@ impl Faults {
         add(per_day(8), [MINUTE, 40 * MINUTE], |rng, replicas| {
             Fault::Watch(rng.usize(..replicas))
         });
+        add(per_day(8), [10 * MINUTE, 40 * MINUTE], |rng, replicas| {
+            Fault::Blind(rng.usize(..replicas))
+        });
+        add(per_day(2), [MINUTE, 4 * HOUR], |rng, _| {
+            let tenant = Tenant::NONE.next();
+            Fault::Policy(if rng.bool() { tenant } else { tenant.next() })
+        });
         add(per_day(4), [SECOND, 2 * HOUR], |rng, replicas| {
             Fault::Crash(rng.usize(..replicas))
         });
@@ -99,6 +114,14 @@ impl Faults {
             let minutes = rng.i64(-360..=360);
             Fault::Clock(rng.usize(..replicas), SignedDuration::from_mins(minutes))
         });
+        // Only when asked for: what is first seen while every clock is hours back looks younger than it is.
+        if std::env::var_os("SIMULATION_CLOCKS").is_some() {
+            add(per_day(1), [HOUR, 16 * HOUR], |rng, _| {
+                let back = rng.bool();
+                let minutes = if back { -720..=-360 } else { 60..=360 };
+                Fault::Clocks(SignedDuration::from_mins(rng.i64(minutes)))
+            });
+        }
         faults
     }
 

@@ -5,15 +5,19 @@ use ecr_admission::secret::{DataWriter, SecretMetadata, StoredSecret};
 use tokio::time::Instant;
 
 use super::audit::NEWER;
+use super::heritage::inherit;
 use super::population::{Kind, Turn};
 use super::simulation::{LIVED_EVERY, Simulation};
 use super::world::Inner;
+
+/// After how many days on average a namespace gets another tenant.
+const SOLD_AFTER: u32 = 4;
 
 impl Simulation {
     /// Lets namespaces come and go, and somebody meddle with Secrets.
     pub(super) fn live(&mut self) {
         let now = Instant::now();
-        let (turns, victims) = {
+        let (turns, victims, sold) = {
             let mut world = self.world.lock();
             let Inner {
                 population, rng, ..
@@ -28,9 +32,28 @@ impl Simulation {
                 let victim = population.namespaces.get_mut(name);
                 victim.expect("it was just there").disturbed = Some(now);
             }
-            (turns, victims)
+            let all = population.namespaces.iter_mut();
+            let sold = all.filter(|(_, namespace)| {
+                namespace.kind == Kind::Ordinary
+                    && namespace.phase == NamespacePhase::Active
+                    && rng.u32(..SOLD_AFTER * 24 * 60 / LIVED_EVERY) == 0
+            });
+            let sold: Vec<String> = sold
+                .map(|(name, namespace)| {
+                    namespace.hand_over(now);
+                    name.clone()
+                })
+                .collect();
+            (turns, victims, sold)
         };
+        for (name, replica) in sold
+            .iter()
+            .flat_map(|name| self.replicas.iter().map(move |one| (name, one)))
+        {
+            replica.namespace(name);
+        }
         self.outcome.meddled += victims.len() as u64;
+        let is_beginning = self.outcome.founded == 0;
         for (name, turn) in turns {
             let phase = match turn {
                 Turn::Begins => NamespacePhase::Active,
@@ -38,17 +61,16 @@ impl Simulation {
                 Turn::IsGone => NamespacePhase::Missing,
             };
             self.world.cluster.set_namespace(&name, phase);
-            for process in self
-                .replicas
-                .iter()
-                .filter_map(|replica| replica.process.as_ref())
-            {
-                process.namespace(&name, phase);
+            for replica in &self.replicas {
+                replica.namespace(&name);
             }
             match turn {
                 Turn::Begins => {
                     self.outcome.founded += 1;
                     self.furnish(&name);
+                    if is_beginning {
+                        inherit(&self.world, &name);
+                    }
                 }
                 Turn::Ends => {}
                 Turn::IsGone => self.world.lock().audit.forget(&name),

@@ -8,12 +8,15 @@ mod admissions;
 mod audit;
 mod ecr;
 mod faults;
+mod heritage;
+mod isolation;
 mod living;
 mod outcome;
 mod population;
 mod replica;
 mod simulation;
 mod spells;
+mod tenancy;
 mod world;
 
 use std::time::Duration;

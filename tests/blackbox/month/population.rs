@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::ecr::REGIONS;
 use super::faults::exponential;
 use super::per_day;
+use super::tenancy::Tenant;
 use crate::support::review::image_in;
 use crate::support::service::SECRET;
 
@@ -23,6 +24,8 @@ const PODS_PER_DAY: f64 = 2.0;
 const PAGE: usize = 100;
 /// How many registries (accounts) there are in a region.
 const ACCOUNTS: usize = 4;
+/// How many registries there are in all.
+pub(crate) const REGISTRIES: usize = ACCOUNTS * REGIONS.len();
 
 /// What is special about a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub(crate) struct Registry(usize);
 
 /// An image of each registry.
 static IMAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let all = 0..ACCOUNTS * REGIONS.len();
+    let all = 0..REGISTRIES;
     let image = |number| image_in(number / REGIONS.len() + 1, REGIONS[number % REGIONS.len()]);
     all.map(image).collect()
 });
@@ -53,6 +56,15 @@ static IMAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
 impl Registry {
     fn any(rng: &mut fastrand::Rng) -> Self {
         Self(rng.usize(..IMAGES.len()))
+    }
+
+    /// The one with this host.
+    pub(crate) fn of_host(host: &str) -> Option<Self> {
+        (0..REGISTRIES).map(Self).find(|one| one.host() == host)
+    }
+
+    pub(crate) fn number(self) -> usize {
+        self.0
     }
 
     pub(crate) fn region(self) -> usize {
@@ -78,6 +90,9 @@ pub(crate) struct Namespace {
     pub(crate) kind: Kind,
     pub(crate) phase: NamespacePhase,
     pub(crate) created: Instant,
+    pub(crate) tenant: Tenant,
+    /// Whose it was before, and until when.
+    pub(crate) former: Option<(Tenant, Instant)>,
     /// When it ends, or is gone.
     until: Instant,
     registries: Vec<Registry>,
@@ -87,8 +102,9 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    fn new(now: Instant, rng: &mut fastrand::Rng) -> Self {
+    fn new(tenant: Option<Tenant>, now: Instant, rng: &mut fastrand::Rng) -> Self {
         let kind = match rng.u8(..100) {
+            _ if tenant.is_some() => Kind::Ordinary,
             0..2 => Kind::Foreign,
             2..5 => Kind::Newer,
             5..15 => Kind::Asleep,
@@ -100,10 +116,16 @@ impl Namespace {
             registries.push(Registry::any(rng));
             registries.dedup();
         }
+        let tenant = tenant.unwrap_or_else(|| match kind {
+            Kind::Ordinary => Tenant::any(rng),
+            _ => Tenant::NONE,
+        });
         Self {
             kind,
             phase: NamespacePhase::Active,
             created: now,
+            tenant,
+            former: None,
             until: now + exponential(NAMESPACE_LIFE, rng),
             registries,
             pods: Vec::new(),
@@ -111,9 +133,25 @@ impl Namespace {
         }
     }
 
+    /// Gives it to another tenant.
+    pub(crate) fn hand_over(&mut self, now: Instant) {
+        self.former = Some((self.tenant, now));
+        self.tenant = self.tenant.next();
+    }
+
+    /// Since when it is its tenant's.
+    pub(crate) fn tenant_since(&self) -> Instant {
+        self.former.map_or(self.created, |(_, until)| until)
+    }
+
+    /// The registries that its Pods may use.
+    pub(crate) fn registries(&self) -> &[Registry] {
+        &self.registries
+    }
+
     /// The registries that Pods use, and since when each is used.
-    pub(crate) fn used(&self) -> Vec<(Registry, Instant)> {
-        let since = |registry: &Registry| {
+    pub(crate) fn used(&self) -> impl Iterator<Item = (Registry, Instant)> {
+        let since = move |registry: &Registry| {
             let users = self
                 .pods
                 .iter()
@@ -121,8 +159,7 @@ impl Namespace {
             users.map(|pod| pod.created).min()
         };
         let used = self.registries.iter();
-        used.filter_map(|registry| Some((*registry, since(registry)?)))
-            .collect()
+        used.filter_map(move |registry| Some((*registry, since(registry)?)))
     }
 
     fn sights(&self, name: &str) -> impl Iterator<Item = PodSight> {
@@ -200,7 +237,20 @@ impl Population {
             .iter()
             .filter(|(_, turn)| matches!(turn, Turn::IsGone));
         let gone: HashSet<&String> = gone.map(|(name, _)| name).collect();
-        self.namespaces.retain(|name, _| !gone.contains(name));
+        let mut reborn = Vec::new();
+        self.namespaces.retain(|name, namespace| {
+            let stays = !gone.contains(name);
+            if !stays && namespace.tenant != Tenant::NONE && rng.bool() {
+                reborn.push((name.clone(), namespace.tenant.next()));
+            }
+            stays
+        });
+        // Somebody else makes one of the same name at once.
+        for (name, tenant) in reborn {
+            let namespace = Namespace::new(Some(tenant), now, rng);
+            self.namespaces.insert(name.clone(), namespace);
+            turns.push((name, Turn::Begins));
+        }
         // A few names more than namespaces, so that names come back.
         for _ in 0..wanted
             .saturating_sub(self.namespaces.len())
@@ -208,7 +258,7 @@ impl Population {
         {
             let name = format!("team-{}", rng.usize(..wanted + wanted / 5));
             if !self.namespaces.contains_key(&name) {
-                let namespace = Namespace::new(now, rng);
+                let namespace = Namespace::new(None, now, rng);
                 self.namespaces.insert(name.clone(), namespace);
                 turns.push((name, Turn::Begins));
             }

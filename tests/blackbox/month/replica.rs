@@ -1,6 +1,6 @@
 //! One replica: the service as `serve` wires it, its watch, and the processes that follow one another.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,18 +10,17 @@ use ecr_admission::clock::Clock;
 use ecr_admission::commands::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::event::NoEvents;
 use ecr_admission::namespace::{Namespace, NamespaceIndex};
-use ecr_admission::policy::Policy;
-use ecr_admission::secret::memory::NamespacePhase;
-use ecr_admission::secret::{SecretIndex, SecretMetadata, SecretStore};
+use ecr_admission::policy::{Policy, PolicySet};
+use ecr_admission::rulebook::Rulebook;
+use ecr_admission::secret::{SecretIndex, SecretMetadata};
 use ecr_admission::watch::Mirror;
-use futures_util::FutureExt;
 use jiff::SignedDuration;
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::world::{Life, Link, World};
+use super::world::{Life, Link, World, as_watched};
 use crate::support::review::UID;
 use crate::support::service::{Answered, SECRET, denying};
 
@@ -32,16 +31,23 @@ const PATIENCE: Duration = Duration::from_millis(4_500);
 enum Event {
     Applied(String, SecretMetadata),
     Deleted(String, String),
-    Listed(HashSet<String>, String),
+    Listed(BTreeMap<String, SecretMetadata>, String),
+    Namespace(String, Option<Namespace>),
+    Policies(Box<PolicySet>),
     Heard,
 }
 
 /// Takes the cluster's events to whichever process of a replica lives, each a little late.
 pub(crate) struct Feed {
     world: Arc<World>,
-    to: Mutex<Option<UnboundedSender<(Instant, Event)>>>,
-    /// The newest version that was heard of.
-    version: Mutex<String>,
+    to: Mutex<Option<Channel>>,
+}
+
+/// The way to one process.
+struct Channel {
+    sender: UnboundedSender<(Instant, Event)>,
+    /// When something was last sent.
+    used: Option<Instant>,
 }
 
 impl Feed {
@@ -49,53 +55,45 @@ impl Feed {
         Arc::new(Self {
             world: Arc::clone(world),
             to: Mutex::default(),
-            version: Mutex::new("1".to_owned()),
         })
     }
 
     fn send(&self, event: Event) {
-        let late = self.world.lock().rng.u64(5..500);
-        let at = Instant::now() + Duration::from_millis(late);
-        if let Some(to) = &*self.to.lock().unwrap() {
+        let now = Instant::now();
+        if let Some(channel) = &mut *self.to.lock().unwrap() {
+            let late = self.world.lock().rng.u64(5..500);
+            let at = now + Duration::from_millis(late);
             // A process that has ended listens no more.
-            let _ = to.send((at, event));
+            let _ = channel.sender.send((at, event));
+            channel.used = Some(now);
         }
     }
 
     /// A complete list of what is there.
-    fn list(&self, names: &[String]) {
-        let mut keys = HashSet::new();
-        for name in names {
-            let stored = self.world.cluster.get(name).now_or_never();
-            if let Some(Ok(Some(stored))) = stored {
-                keys.insert(name.clone());
-                self.send(Event::Applied(name.clone(), stored.metadata));
-            }
-        }
-        let version = self.version.lock().unwrap().clone();
-        self.send(Event::Listed(keys, version));
-        self.send(Event::Heard);
+    fn list(&self) {
+        let (secrets, version) = self.world.cluster.list();
+        self.send(Event::Listed(secrets, version));
     }
 }
 
 impl Mirror<SecretMetadata> for Feed {
     fn apply(&self, key: &str, object: SecretMetadata) {
-        self.version
-            .lock()
-            .unwrap()
-            .clone_from(&object.resource_version);
         self.send(Event::Applied(key.to_owned(), object));
     }
 
     fn delete(&self, key: &str, resource_version: &str) {
-        resource_version.clone_into(&mut self.version.lock().unwrap());
         self.send(Event::Deleted(key.to_owned(), resource_version.to_owned()));
     }
 
     fn listed(&self, _keys: &HashSet<String>, _resource_version: &str) {}
 
     fn heard(&self) {
-        self.send(Event::Heard);
+        // Every event says it too.
+        let now = Some(Instant::now());
+        let is_said = |channel: &Channel| channel.used == now;
+        if !self.to.lock().unwrap().as_ref().is_some_and(is_said) {
+            self.send(Event::Heard);
+        }
     }
 }
 
@@ -109,6 +107,8 @@ pub(crate) struct Process {
     /// How often its clock has jumped.
     pub(crate) jumps: u32,
     namespaces: Arc<NamespaceIndex>,
+    /// What the settings say, besides policies.
+    base: Policy,
     tasks: Vec<AbortHandle>,
 }
 
@@ -141,7 +141,7 @@ impl Replica {
     /// Starts a process, which lists and then serves.
     pub(crate) fn start(&mut self) {
         self.starts += 1;
-        let (clock, policy) = {
+        let (clock, base, policies) = {
             let mut world = self.world.lock();
             let clock = Clock::simulated(self.world.truth.now(), world.rng.u64(..));
             // Clocks that NTP keeps are still seconds off.
@@ -151,7 +151,8 @@ impl Replica {
             } else {
                 Policy::default()
             };
-            (clock, policy)
+            let policies = world.tenancy.set(policy.clone());
+            (clock, policy, policies)
         };
         let link = Link {
             world: Arc::clone(&self.world),
@@ -163,31 +164,34 @@ impl Replica {
             store: Arc::clone(&link) as Arc<_>,
             pods: Arc::clone(&link) as Arc<_>,
             events: Arc::new(NoEvents),
-            tokens: link as Arc<_>,
+            tokens: Arc::clone(&link) as Arc<_>,
         };
         let settings = Settings {
             secret: SECRET.to_owned(),
             excluded_namespaces: HashSet::new(),
         };
+        let rules = Rules {
+            policies,
+            tell_apart: true,
+            live: Arc::clone(&link) as Arc<_>,
+        };
         let Assembly {
             admission,
             index,
             namespaces,
-            rulebook: _,
+            rulebook,
             events,
             tokens: _,
-        } = assemble(
-            settings,
-            Rules::everywhere(policy),
-            &clock,
-            outside,
-            &mut Registry::default(),
-        );
-        let (to, from) = unbounded_channel();
-        *self.feed.to.lock().unwrap() = Some(to);
+        } = assemble(settings, rules, &clock, outside, &mut Registry::default());
+        let (sender, from) = unbounded_channel();
+        *self.feed.to.lock().unwrap() = Some(Channel { sender, used: None });
         let watch = follow(
             from,
-            Arc::clone(&index),
+            Mirrors {
+                index: Arc::clone(&index),
+                namespaces: Arc::clone(&namespaces),
+                rulebook,
+            },
             Arc::clone(&life),
             Arc::clone(&self.world),
         );
@@ -213,6 +217,7 @@ impl Replica {
             started: Instant::now(),
             jumps: 0,
             namespaces,
+            base,
             tasks,
         });
         self.list();
@@ -231,25 +236,61 @@ impl Replica {
 
     /// Lists everything, as a watch does that starts or was cut.
     pub(crate) fn list(&self) {
+        self.list_namespaces();
+        self.hand_out_policies();
+        self.feed.list();
+    }
+
+    fn list_namespaces(&self) {
         let Some(process) = &self.process else { return };
-        let namespaces: Vec<(String, NamespacePhase)> = {
+        if process.life.blind.load(Ordering::Relaxed) {
+            return;
+        }
+        let namespaces: Vec<(String, Namespace)> = {
             let world = self.world.lock();
             let all = world.population.namespaces.iter();
-            all.map(|(name, namespace)| (name.clone(), namespace.phase))
+            all.map(|(name, namespace)| (name.clone(), as_watched(namespace)))
                 .collect()
         };
-        for (name, phase) in &namespaces {
-            process.namespace(name, *phase);
+        let keys = namespaces.iter().map(|(name, _)| name.clone()).collect();
+        for (name, namespace) in namespaces {
+            process.namespaces.apply(&name, namespace);
         }
-        let names: Vec<String> = namespaces.into_iter().map(|(name, _)| name).collect();
-        let keys = names.iter().cloned().collect();
         process.namespaces.listed(&keys, "");
-        self.feed.list(&names);
+    }
+
+    /// Tells of a namespace that has changed or is gone.
+    pub(crate) fn namespace(&self, name: &str) {
+        let world = self.world.lock();
+        let namespace = world.population.namespaces.get(name).map(as_watched);
+        drop(world);
+        self.feed.send(Event::Namespace(name.to_owned(), namespace));
+    }
+
+    /// Tells of the policies that there are.
+    pub(crate) fn hand_out_policies(&self) {
+        if let Some(process) = &self.process {
+            let policies = self.world.lock().tenancy.set(process.base.clone());
+            self.feed.send(Event::Policies(Box::new(policies)));
+        }
+    }
+
+    /// Lets it hear nothing about namespaces and policies, or all of it.
+    pub(crate) fn blind(&self, blind: bool) {
+        if let Some(process) = &self.process {
+            process.life.blind.store(blind, Ordering::Relaxed);
+            process.life.note();
+            if !blind {
+                self.list_namespaces();
+                self.hand_out_policies();
+            }
+        }
     }
 
     pub(crate) fn cut(&self, cut: bool) {
         if let Some(process) = &self.process {
             process.life.cut.store(cut, Ordering::Relaxed);
+            process.life.note();
             if !cut {
                 self.list();
             }
@@ -261,6 +302,8 @@ impl Replica {
         if let Some(process) = &mut self.process {
             process.clock.jump(off - self.clock_off);
             process.jumps += 1;
+            let is_off = off != SignedDuration::ZERO;
+            process.life.clock_is_off.store(is_off, Ordering::Relaxed);
             self.clock_off = off;
         }
     }
@@ -268,22 +311,6 @@ impl Replica {
     /// Which of all processes this is.
     pub(crate) fn name(&self) -> String {
         format!("replica {} (process {})", self.number, self.starts)
-    }
-}
-
-impl Process {
-    /// Tells of a namespace's phase.
-    pub(crate) fn namespace(&self, name: &str, phase: NamespacePhase) {
-        match phase {
-            NamespacePhase::Missing => self.namespaces.delete(name, ""),
-            phase => self.namespaces.apply(
-                name,
-                Namespace {
-                    terminating: phase == NamespacePhase::Terminating,
-                    ..Namespace::default()
-                },
-            ),
-        }
     }
 }
 
@@ -307,10 +334,39 @@ pub(crate) async fn admit(
     Answered::of(&answer.await.unwrap())
 }
 
+/// What one process knows of the cluster.
+struct Mirrors {
+    index: Arc<SecretIndex>,
+    namespaces: Arc<NamespaceIndex>,
+    rulebook: Arc<Rulebook>,
+}
+
+impl Mirrors {
+    fn take_in(&self, event: Event, blind: bool) {
+        match event {
+            Event::Namespace(..) | Event::Policies(_) if blind => {}
+            Event::Namespace(name, Some(namespace)) => self.namespaces.apply(&name, namespace),
+            Event::Namespace(name, None) => self.namespaces.delete(&name, ""),
+            Event::Policies(policies) => self.rulebook.replace(*policies),
+            Event::Applied(namespace, metadata) => self.index.apply(&namespace, metadata),
+            Event::Deleted(namespace, version) => self.index.delete(&namespace, &version),
+            Event::Listed(secrets, version) => {
+                let keys = secrets.keys().cloned().collect();
+                for (namespace, metadata) in secrets {
+                    self.index.apply(&namespace, metadata);
+                }
+                self.index.listed(&keys, &version);
+            }
+            Event::Heard => {}
+        }
+        self.index.heard();
+    }
+}
+
 /// Delivers events in order until the process ends.
 async fn follow(
     mut from: UnboundedReceiver<(Instant, Event)>,
-    index: Arc<SecretIndex>,
+    mirrors: Mirrors,
     life: Arc<Life>,
     world: Arc<World>,
 ) {
@@ -319,12 +375,6 @@ async fn follow(
         if life.cut.load(Ordering::Relaxed) || world.lock().api_server_down {
             continue;
         }
-        match event {
-            Event::Applied(namespace, metadata) => index.apply(&namespace, metadata),
-            Event::Deleted(namespace, version) => index.delete(&namespace, &version),
-            Event::Listed(keys, version) => index.listed(&keys, &version),
-            Event::Heard => {}
-        }
-        index.heard();
+        mirrors.take_in(event, life.blind.load(Ordering::Relaxed));
     }
 }

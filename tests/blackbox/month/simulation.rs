@@ -1,5 +1,6 @@
 //! The loop: a minute at a time, faults begin and end, namespaces and Pods come and go, and all of it is judged.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::Setting;
-use super::admissions::Admitted;
+use super::admissions::{Admitted, SETTLED};
+use super::audit::Around;
 use super::ecr::REGIONS;
 use super::faults::{Fault, Faults};
 use super::outcome::Outcome;
@@ -27,6 +29,9 @@ pub(crate) struct Simulation {
     pub(super) world: Arc<World>,
     pub(super) replicas: Vec<Replica>,
     faults: Faults,
+    clocks_are_wrong: bool,
+    /// Replicas that start once the clocks are right.
+    held_back: BTreeSet<usize>,
     pub(super) outcome: Outcome,
     pub(super) hasher: DefaultHasher,
     pub(super) admissions: JoinSet<Admitted>,
@@ -41,6 +46,8 @@ impl Simulation {
             setting,
             replicas: replicas.collect(),
             faults,
+            clocks_are_wrong: false,
+            held_back: BTreeSet::new(),
             world,
             outcome: Outcome::default(),
             hasher: DefaultHasher::new(),
@@ -68,11 +75,15 @@ impl Simulation {
             while let Some(admitted) = self.admissions.try_join_next() {
                 self.judge_admission(admitted.unwrap());
             }
+            let breach = self.world.lock().audit.breach.take();
+            assert!(breach.is_none(), "{}", breach.unwrap_or_default());
             if minute % JUDGED_EVERY == 0 {
                 self.inspect();
             }
             if minute % (24 * 60) == 0 {
-                self.outcome.memory.push(resident_mebibytes());
+                let memory = resident_mebibytes();
+                println!("day {}: {memory} MiB", minute / (24 * 60));
+                self.outcome.memory.push(memory);
             }
         }
         bookmarks.abort();
@@ -85,6 +96,11 @@ impl Simulation {
             self.faults.due(Instant::now(), rng)
         };
         for (fault, begins) in due {
+            let (when, what) = (
+                self.world.truth.now(),
+                if begins { "begins" } else { "ends" },
+            );
+            println!("{when}: {fault:?} {what}");
             self.apply(fault, begins);
             format!("{fault:?} {begins}").hash(&mut self.hasher);
         }
@@ -104,6 +120,11 @@ impl Simulation {
             }
             Fault::Flaky(percent) => self.world.lock().flaky = if begins { percent } else { 0 },
             Fault::Watch(replica) => self.replicas[replica].cut(begins),
+            Fault::Blind(replica) => self.replicas[replica].blind(begins),
+            Fault::Policy(tenant) => {
+                self.world.lock().tenancy.post(tenant, !begins);
+                self.replicas.iter().for_each(Replica::hand_out_policies);
+            }
             Fault::Crash(replica) => self.crash(replica, begins),
             Fault::Outage => {
                 for replica in 0..self.replicas.len() {
@@ -113,6 +134,16 @@ impl Simulation {
             Fault::Clock(replica, off) => {
                 let off = if begins { off } else { SignedDuration::ZERO };
                 self.replicas[replica].set_clock(off);
+            }
+            Fault::Clocks(off) => {
+                let off = if begins { off } else { SignedDuration::ZERO };
+                for replica in &mut self.replicas {
+                    replica.set_clock(off);
+                }
+                self.clocks_are_wrong = begins;
+                for number in std::mem::take(&mut self.held_back) {
+                    self.replicas[number].start();
+                }
             }
         }
     }
@@ -127,7 +158,11 @@ impl Simulation {
             }
             self.replicas[number].clock_off = SignedDuration::ZERO;
         } else if replica.process.is_none() {
-            replica.start();
+            if self.clocks_are_wrong {
+                self.held_back.insert(number);
+            } else {
+                replica.start();
+            }
         }
     }
 
@@ -136,8 +171,9 @@ impl Simulation {
         let lived = process.started.elapsed();
         let half_lives = lived.as_secs_f64() / (6.0 * 60.0 * 60.0);
         let minutes = lived.as_secs_f64() / 60.0;
-        let made = process.life.minted.iter().zip(&process.life.refused);
-        for (region, (minted, refused)) in REGIONS.iter().zip(made) {
+        let minted = process.life.minted.iter().flatten();
+        let refused = process.life.refused.iter().flatten();
+        for (region, (minted, refused)) in REGIONS.iter().cycle().zip(minted.zip(refused)) {
             let minted = minted.load(Ordering::Relaxed);
             let refused = refused.load(Ordering::Relaxed);
             let most = half_lives + 2.0 + 2.0 * f64::from(process.jumps);
@@ -163,6 +199,19 @@ impl Simulation {
             .any(|replica| replica.process.is_some());
         let mut world = self.world.lock();
         let cluster = somebody && !world.api_server_down && world.flaky == 0;
+        let processes = self.replicas.iter().filter_map(|one| one.process.as_ref());
+        let deaf_since = processes
+            .clone()
+            .filter_map(|one| one.life.deaf_since())
+            .min();
+        // One that hears of nothing puts back what others take away.
+        let now = Instant::now();
+        world.heard.observe(cluster && deaf_since.is_none(), now);
+        let before = world.deaf_since;
+        let recently = before.filter(|_| world.heard.lasting(now) < SETTLED);
+        let still = before.filter(|_| deaf_since.is_some());
+        let since = [deaf_since, recently, still];
+        world.deaf_since = since.into_iter().flatten().min();
         for region in 0..REGIONS.len() {
             let works = cluster && world.ecr_failure(region).is_none();
             world.spells[region].observe(works, Instant::now());
@@ -173,11 +222,21 @@ impl Simulation {
         let mut world = self.world.lock();
         let Inner {
             population,
+            tenancy,
             audit,
             spells,
+            heard,
+            deaf_since,
             ..
         } = &mut *world;
-        audit.inspect(population, spells, &self.world.cluster, &self.world.truth);
+        let around = Around {
+            deaf_since: *deaf_since,
+            population,
+            tenancy,
+            spells,
+            heard,
+        };
+        audit.inspect(&around, &self.world.truth);
         (audit.writes, audit.conflicts, audit.excused).hash(&mut self.hasher);
         self.outcome.held_minutes += audit.entries() as u64 * u64::from(JUDGED_EVERY);
         let most = population.namespaces.len();

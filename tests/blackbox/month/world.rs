@@ -5,19 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ecr_admission::clock::Clock;
-use ecr_admission::secret::memory::MemorySecretStore;
+use ecr_admission::namespace::Namespace as ANamespace;
+use ecr_admission::policy::PolicyVersion;
+use ecr_admission::rulebook::LiveReads;
+use ecr_admission::secret::memory::{MemorySecretStore, NamespacePhase};
 use ecr_admission::secret::{
     PodImages, PodPage, SecretContent, SecretMetadata, SecretStore, StoreError, StoreErrorKind,
     StoredSecret,
 };
 use ecr_admission::token::{MintError, MintErrorKind, Token, TokenKey, TokenSource};
 use futures_util::future::BoxFuture;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::audit::Audit;
 use super::ecr::{self, REGIONS};
-use super::population::Population;
+use super::population::{Namespace, Population};
 use super::spells::Spells;
+use super::tenancy::{TENANTS, Tenancy, Tenant};
 use crate::support::service::START;
 
 /// Shared by everybody.
@@ -39,24 +43,33 @@ pub(crate) struct Inner {
     /// How many calls in a hundred fail.
     pub(crate) flaky: u8,
     pub(crate) spells: [Spells; REGIONS.len()],
+    pub(crate) tenancy: Tenancy,
+    /// When the API server worked and every replica heard everything.
+    pub(crate) heard: Spells,
+    /// Since when some replica has not heard everything, or had not until a moment ago.
+    pub(crate) deaf_since: Option<Instant>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         let truth = Clock::simulated(START, seed);
+        let cluster = Arc::new(MemorySecretStore::new(truth.clone()));
         Arc::new(Self {
-            cluster: Arc::new(MemorySecretStore::new(truth.clone())),
             truth,
             inner: Mutex::new(Inner {
                 rng: fastrand::Rng::with_seed(seed),
                 population: Population::default(),
-                audit: Audit::default(),
+                audit: Audit::new(&cluster),
                 ecr: [None; REGIONS.len()],
                 ecr_everywhere: None,
                 api_server_down: false,
                 flaky: 0,
                 spells: Default::default(),
+                tenancy: Tenancy::new(),
+                heard: Spells::default(),
+                deaf_since: None,
             }),
+            cluster,
         })
     }
 
@@ -66,6 +79,17 @@ impl World {
 }
 
 impl Inner {
+    /// Whether a namespace may hold its tenant's tokens, and since when that is so.
+    pub(crate) fn grants(&self, namespace: &Namespace) -> (bool, Instant) {
+        let (is_granted, since) = self.tenancy.grants(namespace.tenant);
+        (is_granted, since.max(namespace.tenant_since()))
+    }
+
+    /// Whether a replica may believe what was before that: it then takes away what others give.
+    pub(crate) fn is_doubtful(&self, granted_since: Instant) -> bool {
+        self.deaf_since.is_some_and(|deaf| granted_since >= deaf)
+    }
+
     pub(crate) fn ecr_failure(&self, region: usize) -> Option<MintErrorKind> {
         self.ecr[region].or(self.ecr_everywhere)
     }
@@ -78,8 +102,29 @@ pub(crate) struct Life {
     pub(crate) over: AtomicBool,
     /// Whether its watch is cut.
     pub(crate) cut: AtomicBool,
-    pub(crate) minted: [AtomicU32; REGIONS.len()],
-    pub(crate) refused: [AtomicU32; REGIONS.len()],
+    /// Whether it hears nothing about namespaces and policies.
+    pub(crate) blind: AtomicBool,
+    /// Whether its clock is hours off.
+    pub(crate) clock_is_off: AtomicBool,
+    /// Since when it hears nothing about namespaces and policies, or nothing at all.
+    pub(crate) deaf_since: Mutex<Option<Instant>>,
+    /// By tenant and region.
+    pub(crate) minted: [[AtomicU32; REGIONS.len()]; TENANTS],
+    pub(crate) refused: [[AtomicU32; REGIONS.len()]; TENANTS],
+}
+
+impl Life {
+    /// Notes whether anything that it should hear does not reach it.
+    pub(crate) fn note(&self) {
+        let hears = !self.cut.load(Ordering::Relaxed) && !self.blind.load(Ordering::Relaxed);
+        let mut since = self.deaf_since.lock().unwrap();
+        *since = (!hears).then(|| since.unwrap_or_else(Instant::now));
+    }
+
+    /// Since when something does not.
+    pub(crate) fn deaf_since(&self) -> Option<Instant> {
+        *self.deaf_since.lock().unwrap()
+    }
 }
 
 /// One process's way to everything.
@@ -144,7 +189,7 @@ impl SecretStore for Link {
     ) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(self.call(async move {
             let stored = SecretStore::create(&*self.world.cluster, namespace, content).await;
-            self.world.lock().audit.wrote(stored.is_ok());
+            self.world.lock().wrote(namespace, None, &stored);
             stored
         }))
     }
@@ -157,8 +202,9 @@ impl SecretStore for Link {
     ) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(self.call(async move {
             let cluster = &*self.world.cluster;
+            let before = cluster.get(namespace).await?;
             let stored = SecretStore::update(cluster, namespace, current, content).await;
-            self.world.lock().audit.wrote(stored.is_ok());
+            self.world.lock().wrote(namespace, before.as_ref(), &stored);
             stored
         }))
     }
@@ -183,7 +229,7 @@ impl PodImages for Link {
             let Some(namespace) = world.population.namespaces.get(namespace) else {
                 return Ok(Vec::new());
             };
-            let images = namespace.used().into_iter();
+            let images = namespace.used();
             let images = images.map(|(used, _)| used.image().to_owned());
             Ok(images.collect())
         }))
@@ -201,6 +247,33 @@ impl PodImages for Link {
     }
 }
 
+impl LiveReads for Link {
+    fn namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ANamespace, StoreError>> {
+        Box::pin(self.call(async move {
+            let world = self.world.lock();
+            let namespace = world.population.namespaces.get(name);
+            let namespace = namespace.ok_or_else(|| failed(StoreErrorKind::NamespaceMissing))?;
+            Ok(as_watched(namespace))
+        }))
+    }
+
+    fn policy<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<PolicyVersion>, StoreError>> {
+        Box::pin(self.call(async move { Ok(self.world.lock().tenancy.version(name)) }))
+    }
+}
+
+/// What a watch shows of a namespace.
+pub(crate) fn as_watched(namespace: &Namespace) -> ANamespace {
+    ANamespace {
+        terminating: namespace.phase == NamespacePhase::Terminating,
+        labels: namespace.tenant.labels(),
+        ..ANamespace::default()
+    }
+}
+
 impl TokenSource for Link {
     fn mint<'a>(&'a self, key: &'a TokenKey) -> BoxFuture<'a, Result<Token, MintError>> {
         Box::pin(async move {
@@ -208,16 +281,17 @@ impl TokenSource for Link {
             sleep(Duration::from_millis(latency)).await;
             let region = REGIONS.iter().position(|region| **region == *key.region);
             let region = region.expect("nobody names another region");
+            let holder = Tenant::of(&key.identity);
             let failure = if self.life.over.load(Ordering::Relaxed) {
                 Some(MintErrorKind::Denied)
             } else {
                 self.world.lock().ecr_failure(region)
             };
             let Some(kind) = failure else {
-                self.life.minted[region].fetch_add(1, Ordering::Relaxed);
-                return Ok(ecr::token(key, &self.world.truth));
+                self.life.minted[holder.number()][region].fetch_add(1, Ordering::Relaxed);
+                return Ok(ecr::token(&key.region, holder, &self.world.truth));
             };
-            self.life.refused[region].fetch_add(1, Ordering::Relaxed);
+            self.life.refused[holder.number()][region].fetch_add(1, Ordering::Relaxed);
             let (takes, error) = ecr::failure(kind);
             sleep(takes).await;
             Err(error)

@@ -8,8 +8,7 @@ use ecr_admission::event::{self, Events};
 use ecr_admission::health::{Health, State};
 use ecr_admission::image::ecr::Partition;
 use ecr_admission::namespace::{Namespace, NamespaceIndex};
-use ecr_admission::policy::spec::Role;
-use ecr_admission::policy::{Decision, Identity, Labels, Policy, PolicySet, RoleIdentity, decide};
+use ecr_admission::policy::{Decision, Identity, Labels, Policy, PolicySet, decide};
 use ecr_admission::policy_book::memory::MemoryPolicies;
 use ecr_admission::policy_book::{
     BookParts, KeeperParts, Metrics, PolicyBook, PolicyObject, StatusKeeper,
@@ -69,7 +68,7 @@ impl Replica {
         let (health, metrics) = (Health::default(), Metrics::register(&mut registry));
         let book = Arc::new(PolicyBook::new(BookParts {
             rulebook: Arc::clone(&rulebook),
-            base: Policy::default(),
+            base: base(),
             store: Arc::clone(store) as Arc<_>,
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -117,10 +116,14 @@ impl Replica {
         self.decides(namespace, |decision| !decision.is_refused())
     }
 
-    /// Asks for a token of a role, as an admission does.
-    pub(super) async fn mint(&self, role: &str) {
+    /// Asks for a token of a policy's role, as an admission does.
+    pub(super) async fn mint(&self, policy: &str) {
+        let set = self.rulebook.set();
+        let mut policies = set.policies().iter();
+        let policy = policies.find(|found| found.name() == policy).unwrap();
+        let role = policy.roles().next().unwrap().clone();
         let key = TokenKey {
-            identity: Identity::Role(RoleIdentity::new(&as_role(role), "team-a", None)),
+            identity: Identity::Role(role),
             partition: Partition::Aws,
             region: "eu-west-1".into(),
         };
@@ -224,18 +227,21 @@ impl World {
     }
 }
 
+/// Settings that give the sessions of roles names.
+fn base() -> Policy {
+    Policy {
+        cluster_name: "prod-eu".into(),
+        ..Policy::default()
+    }
+}
+
 /// A grant of the test's registry to namespaces, by a role or by the controller.
 pub(super) fn grant(namespaces: &[&str], role: Option<&str>) -> Value {
     let mut grant = json!({"registries": ["123456789012"], "repositories": ["team/*"]});
     if let Some(role) = role {
-        grant["role"] = json!({"arn": as_role(role).arn});
+        grant["role"] = json!({"arn": format!("arn:aws:iam::123456789012:role/{role}")});
     }
     json!({"namespaces": {"names": namespaces}, "grants": [grant]})
-}
-
-fn as_role(name: &str) -> Role {
-    let role = json!({"arn": format!("arn:aws:iam::123456789012:role/{name}")});
-    serde_json::from_value(role).unwrap()
 }
 
 pub(super) async fn pass(time: Duration) {

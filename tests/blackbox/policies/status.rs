@@ -16,7 +16,9 @@ const WHILE: Duration = Duration::from_secs(20);
 async fn settle(world: &World, names: &[&str]) {
     for _ in 0..8 {
         pass(WHILE / 4).await;
-        names.iter().for_each(|name| world.tell(name));
+        for name in names {
+            world.tell(name);
+        }
     }
 }
 
@@ -149,14 +151,14 @@ async fn what_is_learnt_of_a_role_is_told_by_whoever_learnt_it_and_by_nobody_els
     let world = World::start(2).await;
     world.apply("team-a", grant(&["a"], Some("a")));
     settle(&world, &["team-a"]).await;
-    world.replicas[1].mint("a").await;
+    world.replicas[1].mint("team-a").await;
     settle(&world, &["team-a"]).await;
     assert_eq!(world.says("team-a", "RoleAssumable"), "True TokenMade");
 
     // The other one cannot, and says so once; who could does not insist.
     let refused = Behaviour::Fail(MintErrorKind::Denied);
     world.replicas[0].mint.always(refused);
-    world.replicas[0].mint("a").await;
+    world.replicas[0].mint("team-a").await;
     settle(&world, &["team-a"]).await;
     let (status, reason, message) = world.condition("team-a", "RoleAssumable").unwrap();
     assert_eq!((&*status, &*reason), ("False", "TokenRefused"));
@@ -171,10 +173,11 @@ async fn what_is_learnt_of_a_role_is_told_by_whoever_learnt_it_and_by_nobody_els
     let mut other = grant(&["b"], Some("b"));
     other["grants"][0]["repositories"] = json!(["other/*"]);
     world.apply("team-b", other);
+    settle(&world, &["team-b"]).await;
     world.replicas[0]
         .mint
         .always(Behaviour::Fail(MintErrorKind::TimedOut));
-    world.replicas[0].mint("b").await;
+    world.replicas[0].mint("team-b").await;
     settle(&world, &["team-a", "team-b"]).await;
     assert_eq!(world.says("team-b", "RoleAssumable"), "Unknown NotTried");
 }

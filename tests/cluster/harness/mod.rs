@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 pub(crate) use install::Cluster;
 
 /// Longer than anything that is expected to happen takes, on a busy machine.
-const LONG: Duration = Duration::from_mins(3);
+const LONG: Duration = Duration::from_mins(6);
 
 /// One for all tests: what the shared cluster runs in this process must outlive the test that happened to be first.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());

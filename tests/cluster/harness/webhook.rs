@@ -75,6 +75,14 @@ impl Settings {
         self
     }
 
+    /// With another AWS than the double, at this URL.
+    pub(crate) fn with_aws(mut self, url: &str) -> Self {
+        for name in ["AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_STS"] {
+            self.environment.push((name, url.into()));
+        }
+        self
+    }
+
     /// With a wall clock that is wrong by so many seconds.
     pub(crate) fn with_clock_off(mut self, clock: &Path, seconds: i64) -> Self {
         self.environment.push(("LD_PRELOAD", clock.into()));

@@ -63,7 +63,10 @@ impl Installation {
         self.serves(plane, 2).await;
         let injects = !set.contains(&"injectPolicy.mode=Never");
         let image = format!("--image={INJECTED_BY_POLICY}/probe:v1");
-        let probe = ["run", "probe", &image, "--dry-run=server", "--output=json"];
+        let mut probe = vec!["run", "probe", &image, "--dry-run=server", "--output=json"];
+        // It is given none by its ServiceAccount.
+        let own = r#"{"apiVersion": "v1", "spec": {"imagePullSecrets": [{"name": "own"}]}}"#;
+        probe.extend(["--overrides", own]);
         patiently("the API server injects too, if it is to", async || {
             let said = plane.kubectl(&probe, "").await;
             said.ok && said.out.contains(SECRET) == injects

@@ -1,0 +1,52 @@
+//! Whose tokens a namespace's Secret may hold.
+
+use std::time::Duration;
+
+use ecr_admission::secret::{StoreError, StoredSecret};
+use tokio::time::Instant;
+
+use super::audit::passwords;
+use super::ecr::read;
+use super::tenancy::Tenant;
+use super::world::Inner;
+
+/// How long a write may take once the cluster was asked whether it is allowed.
+const RACE: Duration = Duration::from_secs(10);
+
+impl Inner {
+    /// A Secret was written, or was not. A role's token must be that of the namespace's tenant: what a mirror says that
+    /// lags behind is no excuse.
+    pub(crate) fn wrote(
+        &mut self,
+        name: &str,
+        before: Option<&StoredSecret>,
+        after: &Result<StoredSecret, StoreError>,
+    ) {
+        self.audit.wrote(after.is_ok());
+        let Ok(after) = after else { return };
+        let state = after.metadata.state.as_deref().unwrap_or_default();
+        let namespace = self.population.namespaces.get(name);
+        let Some(namespace) = namespace.filter(|_| state.contains(":role/")) else {
+            return;
+        };
+        let held = before.map(passwords).unwrap_or_default();
+        for (host, password) in passwords(after) {
+            let (holder, ..) = read(&password).unwrap();
+            let is_new = !held.iter().any(|(_, known)| *known == password);
+            if holder == Tenant::NONE || !is_new {
+                continue;
+            }
+            let lately = |at: Instant| at.elapsed() < RACE;
+            let (has_policy, since) = self.tenancy.grants(holder);
+            let former = namespace.former;
+            let was_its = former.is_some_and(|(former, until)| former == holder && lately(until));
+            let is_its = namespace.tenant == holder || was_its || lately(namespace.created);
+            if !is_its || !(has_policy || lately(since)) {
+                self.audit.breach = Some(format!(
+                    "a token of {holder:?} for {host} was written to {name}, which is of {:?}",
+                    namespace.tenant
+                ));
+            }
+        }
+    }
+}
