@@ -85,7 +85,7 @@ async fn grant(plane: &ControlPlane, tenant: &str, account: &str) {
 #[test]
 fn each_tenants_namespace_gets_a_secret_with_a_token_of_its_own_account() {
     run(async {
-        let plane = ControlPlane::start("tenants").await;
+        let plane = ControlPlane::start("policies-tenants").await;
         install_permissions(&plane).await;
         for file in ["crd.yaml", "policies.yaml"] {
             apply(&plane, manifest(file)).await;
