@@ -221,7 +221,8 @@ fn used(selected: impl Fn(&str) -> bool) -> [BTreeSet<Permission>; 2] {
     let planes = planes.map(|plane| plane.unwrap());
     let planes = planes.filter(|plane| selected(plane.file_name().to_str().unwrap()));
     let logs: Vec<String> = planes
-        .map(|plane| std::fs::read_to_string(plane.path().join("audit.log")).unwrap())
+        // A folder without one is no control plane's.
+        .filter_map(|plane| std::fs::read_to_string(plane.path().join("audit.log")).ok())
         .collect();
     let events = logs.iter().flat_map(|log| log.lines());
     let events = events.map(|line| serde_json::from_str::<Value>(line).unwrap());
