@@ -35,6 +35,7 @@ impl Installation {
             "config": {"policy": {"trustedHosts": [INJECTED_BY_POLICY]}},
             "extraEnv": [
                 {"name": "AWS_ENDPOINT_URL_ECR", "value": format!("http://{AWS}:{}", ecr.address.port())},
+                {"name": "AWS_ENDPOINT_URL_STS", "value": format!("http://{AWS}:{}", ecr.address.port())},
                 {"name": "AWS_ACCESS_KEY_ID", "value": "AKIDEXAMPLE"},
                 {"name": "AWS_SECRET_ACCESS_KEY", "value": "example"},
                 {"name": "AWS_EC2_METADATA_DISABLED", "value": "true"},
