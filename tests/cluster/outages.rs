@@ -144,8 +144,12 @@ fn a_replica_whose_watches_are_cut_goes_on_by_what_it_knows_and_then_learns_what
             !page.contains("degraded")
         })
         .await;
+        // A watch is well a moment before it tells what was missed.
         namespace.run("after", IMAGE).await;
-        assert!(namespace.is_served().await, "it has seen that it was gone");
+        eventually("it has seen that it was gone", async || {
+            namespace.is_served().await
+        })
+        .await;
         assert_eq!(ecr.calls().len(), 1, "no reason to ask ECR");
     });
 }
