@@ -1,9 +1,9 @@
 //! All policies, and what they come to in one namespace.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::compile::{Compiled, Labels, Source};
+use super::compile::{Compiled, Labels, PolicyVersion, Source};
 use super::compiled::DefaultGrant;
 use super::demand::{Demander, Demands};
 use super::grants::{Conflict, Grants, Limited};
@@ -33,6 +33,7 @@ pub struct Selection {
 pub struct Unreadable {
     name: String,
     selector: Option<super::compile::Selector>,
+    version: Option<PolicyVersion>,
 }
 
 impl Unreadable {
@@ -47,6 +48,16 @@ impl Unreadable {
         Self {
             name: name.to_owned(),
             selector: readable.or_else(|| last.map(|last| last.selector.clone())),
+            version: None,
+        }
+    }
+
+    /// The same, as that version of an object in the cluster is.
+    #[must_use]
+    pub fn of_version(self, version: PolicyVersion) -> Self {
+        Self {
+            version: Some(version),
+            ..self
         }
     }
 
@@ -113,6 +124,26 @@ impl PolicySet {
     /// The policies that cannot be read.
     pub fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
+    }
+
+    /// Whether they are objects of a cluster, or none; those from files have no version.
+    pub fn is_of_cluster(&self) -> bool {
+        self.policies
+            .iter()
+            .all(|policy| policy.version().is_some())
+    }
+
+    /// Whether these are exactly the policies of a cluster that has these versions of them.
+    pub fn is_of(&self, versions: &BTreeMap<String, PolicyVersion>) -> bool {
+        let readable = self.policies.iter();
+        let readable = readable.map(|policy| (policy.name(), policy.version()));
+        let unreadable = self.unreadable.iter();
+        let unreadable = unreadable.map(|lost| (lost.name(), lost.version.as_ref()));
+        let is_current = |(name, version): (&str, Option<&PolicyVersion>)| {
+            version.is_some() && version == versions.get(name)
+        };
+        self.policies.len() + self.unreadable.len() == versions.len()
+            && readable.chain(unreadable).all(is_current)
     }
 
     /// Whether some namespace may refuse a Pod: then one of an unknown namespace that cannot be read is refused.
