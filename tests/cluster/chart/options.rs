@@ -278,6 +278,35 @@ fn failure_policies_are_chosen_for_pods_and_never_for_workloads() {
 }
 
 #[test]
+fn all_pods_are_registered_when_that_is_chosen_and_the_program_is_told() {
+    let webhook = |index: usize, field: &str| format!("/webhooks/{index}{field}").leak() as &str;
+    let configuration = "ValidatingWebhookConfiguration";
+    let others = "workloads.ecr-admission.dev";
+    rendered(&[], [(configuration, webhook(1, "/name"), json!(others))]);
+    for (set, policy) in [
+        (&["webhooks.allImages.enabled=true"][..], "Ignore"),
+        (
+            &[
+                "webhooks.allImages.enabled=true",
+                r#"webhooks.allImages.failurePolicy="Fail""#,
+            ],
+            "Fail",
+        ),
+    ] {
+        let name = json!("all-pods.ecr-admission.dev");
+        rendered(
+            set,
+            [
+                (configuration, webhook(1, "/name"), name),
+                (configuration, webhook(1, "/failurePolicy"), json!(policy)),
+                (configuration, webhook(2, "/name"), json!(others)),
+                (configuration, webhook(2, "/matchConditions"), Value::Null),
+            ],
+        );
+    }
+}
+
+#[test]
 fn a_name_is_the_same_wherever_it_is_used() {
     rendered(
         &[
