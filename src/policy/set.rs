@@ -1,10 +1,11 @@
 //! All policies, and what they come to in one namespace.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::compile::{Compiled, Labels, PolicyVersion, Source};
 use super::compiled::DefaultGrant;
-use super::demand::{Demanded, Demander, Demands};
+use super::demand::{Demander, Demands};
 use super::grants::{Conflict, Grants, Limited};
 use super::spec::NamespaceSelector;
 use super::{Action, Identity, OnFailure, Policy};
@@ -288,34 +289,22 @@ impl PolicySet {
     }
 
     fn demands(&self, selection: &Selection) -> Demands {
-        let mut demands = Demands::default();
-        for place in &selection.selecting {
-            let policy = &self.policies[*place];
-            let rules = &policy.rules;
-            if rules.demands.is_empty() && rules.references.is_none() {
-                continue;
-            }
-            let source = demands.sources.len();
+        let policies = selection.selecting.iter();
+        let policies = policies.map(|place| (place, &self.policies[*place]));
+        let demanding = policies.filter(|(_, policy)| {
+            !policy.rules.demands.is_empty() || policy.rules.references.is_some()
+        });
+        Demands::of(demanding.map(|(place, policy)| {
             let exempting = selection.exempting.iter();
             let exempting = exempting.filter(|(of, _)| of == place);
-            demands.sources.push(Demander {
+            let demander = Demander {
                 name: policy.name.clone(),
                 exemptions: exempting
                     .map(|(_, number)| policy.exemptions[*number].clone())
                     .collect(),
-            });
-            demands
-                .references
-                .extend(rules.references.map(|action| (action, source)));
-            let demanded = rules.demands.iter().map(|(demand, action)| Demanded {
-                demand: demand.clone(),
-                action: *action,
-                source,
-            });
-            demands.demanded.extend(demanded);
-        }
-        demands.strictest_first();
-        demands
+            };
+            (&policy.rules, demander)
+        }))
     }
 }
 
@@ -325,7 +314,7 @@ fn name_sessions(policies: &mut [Compiled], cluster: &str) {
     let mut first = HashMap::new();
     for policy in policies {
         for grant in &mut policy.grants {
-            if let Source::Role(role) = &mut grant.source {
+            if let Source::Role(role) = &mut Arc::make_mut(grant).source {
                 let own = role.in_cluster(cluster);
                 let named = first.entry(own.clone());
                 let named = named.or_insert_with(|| own.named(cluster, &policy.name));
