@@ -10,6 +10,9 @@ use crate::harness::run;
 type Part = (&'static str, &'static str, Value);
 
 const POD: &str = "/spec/template/spec";
+/// In a Pod's spec: what keeps replicas on different nodes, where it can.
+const APART: &str =
+    "/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/podAffinityTerm";
 
 /// Renders the chart with values, each as `--set-json` takes them, and compares parts of the objects.
 fn rendered(set: &[&str], parts: impl IntoIterator<Item = Part>) {
@@ -58,8 +61,13 @@ fn by_default_a_rollout_or_a_drain_leaves_two_that_serve() {
             ("PodDisruptionBudget", "/spec/maxUnavailable", json!(1)),
             (
                 "Deployment",
-                pod("/topologySpreadConstraints/0/topologyKey"),
+                pod(&format!("{APART}/topologyKey")),
                 json!("kubernetes.io/hostname"),
+            ),
+            (
+                "Deployment",
+                pod("/topologySpreadConstraints/0/topologyKey"),
+                json!("topology.kubernetes.io/zone"),
             ),
             (
                 "Deployment",
