@@ -7,7 +7,7 @@ use super::Outcome;
 use crate::image::ecr::EcrHost;
 use crate::policy::{Action, Credential, Finding, Identity, Policy, decide_for};
 use crate::pull_secret::merge::MOST_ENTRIES;
-use crate::review::{Answer, ImageField, Pod, Review, at_most};
+use crate::review::{ImageField, Pod, Review, at_most};
 
 /// The most findings of one action that are told; of the others, how many there are. A Pod can have 20,000 containers.
 const MOST_TOLD: usize = 10;
@@ -105,7 +105,8 @@ impl<'a> Judgement<'a> {
     /// Adds warnings and audit annotations for what is not enforced, and for what is exempt.
     pub(super) fn remark(&self, mut outcome: Outcome) -> Outcome {
         if let Some(decisive) = self.decisive() {
-            if outcome.answer == Answer::allow() || outcome.reason == "warm" {
+            // What has failed is counted as that; beside what went well the finding is the news.
+            if outcome.answer.refusal.is_none() && outcome.answer.warnings.is_empty() {
                 outcome.reason = decisive.rule.id();
             }
             let warnings = &mut outcome.answer.warnings;

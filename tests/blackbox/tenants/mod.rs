@@ -3,4 +3,5 @@
 mod combined;
 mod isolation;
 mod removal;
+mod rules;
 mod world;
