@@ -326,7 +326,7 @@ impl Inner {
             .map(|(need, _)| (&**need.key(), &need.token().identity));
         let unconfirmed = self.rulebook.confirm(namespace, wanted).await.err();
         let is_role = |need: &Need| matches!(need.token().identity, Identity::Role(_));
-        let now = self.clock.now();
+        let now = self.clock.reckoned();
         let puts: Vec<Put<'_>> = puts
             .iter()
             .filter(|(need, _)| unconfirmed.is_none() || !is_role(need))
