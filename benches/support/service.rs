@@ -11,7 +11,7 @@ use ecr_admission::config::DEFAULT_SECRET_NAME;
 use ecr_admission::event::NoEvents;
 use ecr_admission::namespace::{Namespace, NamespaceIndex};
 use ecr_admission::policy::{Labels, Policy, PolicySet, PolicyVersion};
-use ecr_admission::rulebook::LiveReads;
+use ecr_admission::rulebook::{LiveReads, PolicyVersions};
 use ecr_admission::secret::memory::MemorySecretStore;
 use ecr_admission::secret::{PodImages, PodPage, SecretStore, StoreError};
 use ecr_admission::token::{MintError, Token, TokenKey, TokenSource};
@@ -125,6 +125,10 @@ impl LiveReads for Tenants {
         &'a self,
         _name: &'a str,
     ) -> BoxFuture<'a, Result<Option<PolicyVersion>, StoreError>> {
+        ready(Ok(None)).boxed()
+    }
+
+    fn policies(&self) -> BoxFuture<'_, Result<Option<PolicyVersions>, StoreError>> {
         ready(Ok(None)).boxed()
     }
 }

@@ -4,29 +4,27 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::EnsureError;
 use super::judge::NeedRef;
 use super::metrics::Metrics;
 use super::need::Need;
-use super::new_entries::{Limit, NewEntries};
+use super::new_entries::NewEntries;
 use super::notice;
 use crate::clock::Clock;
 use crate::event::Events;
-use crate::policy::Identity;
 use crate::pull_secret::Freshness;
-use crate::rulebook::{Rulebook, Unconfirmed};
-use crate::secret::{Known, Put, SecretWriter, WriteError};
-use crate::token::{MintError, Token, TokenCache, Urgency};
+use crate::rulebook::Rulebook;
+use crate::secret::{Known, SecretWriter};
+use crate::token::TokenCache;
 
 /// The most ensures under way or waiting: beyond that, an admission is told at once instead of queueing past its
 /// deadline.
 const MOST_WAITING: usize = 4_096;
 /// How long a registry whose token is slow keeps the Pod's other registries waiting.
-const HEAD_START: Duration = Duration::from_secs(1);
+pub(super) const HEAD_START: Duration = Duration::from_secs(1);
 
 /// On whose behalf something is ensured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +51,11 @@ pub(super) struct EnsureParts {
     pub(super) metrics: Metrics,
 }
 
-struct Inner {
-    writer: SecretWriter,
-    tokens: TokenCache,
-    rulebook: Arc<Rulebook>,
-    clock: Clock,
+pub(super) struct Inner {
+    pub(super) writer: SecretWriter,
+    pub(super) tokens: TokenCache,
+    pub(super) rulebook: Arc<Rulebook>,
+    pub(super) clock: Clock,
     events: Arc<Events>,
     metrics: Metrics,
     waiting: Arc<Semaphore>,
@@ -214,39 +212,27 @@ impl Inner {
             self.writer.known(namespace).await?
         };
         let known = known.as_deref();
-        // Whoever asked may have waited for hours.
-        let ruling = self.rulebook.ruling(namespace);
-        let as_granted = |need: &Need| match &ruling {
-            Some(policy) => need.clone().granted_by(policy),
-            None => Some(need.clone()),
-        };
-        let needs: Vec<Need> = needs.iter().filter_map(as_granted).collect();
-        let needs = needs.as_slice();
         let granted = self.rulebook.grants(namespace);
         let revokes = known.is_some_and(|known| self.writer.revokes(known, &granted));
-        let now = self.clock.moment();
-        let is_fresh = |need: &Need| {
-            known.is_some_and(|known| known.freshness(need.wanted(), now) == Freshness::Fresh)
-        };
-        if !revokes && needs.iter().all(is_fresh) {
+        let stale = self.stale(namespace, needs, known);
+        if !revokes && stale.is_empty() {
             return Ok(false);
         }
-        let admitted = self.new_entries.admit(namespace, known, needs);
-        admitted.map_err(|limit| match limit {
-            Limit::OfAll => EnsureError::Busy,
-            Limit::OfNamespace => EnsureError::TooManyNew {
-                namespace: namespace.to_string(),
-            },
-        })?;
+        let admitted = self.new_entries.admit(namespace, known, &stale);
+        let (mut pending, mut failure) = match admitted {
+            Ok(()) => (stale, None),
+            // What is to go goes all the same.
+            Err(limit) if revokes => (Vec::new(), Some(limit.on(namespace))),
+            Err(limit) => return Err(limit.on(namespace)),
+        };
 
         let mut puts = match known {
             Some(known) if purpose != Purpose::DryRun => {
-                self.restored(namespace, known, needs).await
+                self.restored(namespace, known, &pending).await
             }
             _ => Vec::new(),
         };
-        let (mut written, mut failure) = (false, None);
-        let mut pending: Vec<Need> = needs.to_vec();
+        let mut written = false;
         for patience in [HEAD_START, Duration::MAX] {
             let answers = self.tokens(&pending, purpose, patience).await;
             let mut late = Vec::new();
@@ -274,74 +260,22 @@ impl Inner {
         failure.map_or(Ok(written), Err)
     }
 
-    /// The repair of a Secret that somebody else edited drops all of its data, so it puts back what other Pods use, as
-    /// far as tokens for that can be had soon.
-    async fn restored(
-        &self,
-        namespace: &str,
-        known: &Known,
-        needs: &[Need],
-    ) -> Vec<(Need, Arc<Token>)> {
+    /// Those of `needs` that are still granted, whoever asked may have waited for hours, and that are not fresh.
+    fn stale(&self, namespace: &str, needs: &[Need], known: Option<&Known>) -> Vec<Need> {
         let ruling = self.rulebook.ruling(namespace);
-        let Some(policy) = ruling.filter(|_| !known.is_trusted(self.clock.monotonic())) else {
-            return Vec::new();
+        let as_granted = |need: &Need| match &ruling {
+            Some(policy) => need.clone().granted_by(policy),
+            None => Some(need.clone()),
         };
-        let others = known.keys().filter_map(|key| Need::of_entry(&policy, key));
-        let others: Vec<Need> = others.filter(|other| !needs.contains(other)).collect();
-        let tokens = self.tokens(&others, Purpose::Background, HEAD_START).await;
-        let restored = others.into_iter().zip(tokens);
-        restored
-            .filter_map(|(need, token)| Some((need, token?.ok()?)))
-            .collect()
-    }
-
-    /// What came of asking for each token; `None` where that takes longer than `patience`.
-    async fn tokens(
-        &self,
-        needs: &[Need],
-        purpose: Purpose,
-        patience: Duration,
-    ) -> Vec<Option<Result<Arc<Token>, MintError>>> {
-        let urgency = match purpose {
-            Purpose::Admission | Purpose::DryRun => Urgency::Admission,
-            Purpose::Background => Urgency::Background,
+        let now = self.clock.moment();
+        let is_fresh = |need: &Need| {
+            known.is_some_and(|known| known.freshness(need.wanted(), now) == Freshness::Fresh)
         };
-        let asked = needs.iter().map(|need| async move {
-            let token = self.tokens.get(need.token(), urgency);
-            timeout(patience, token).await.ok()
-        });
-        join_all(asked).await
+        let granted = needs.iter().filter_map(as_granted);
+        granted.filter(|need| !is_fresh(need)).collect()
     }
 
-    /// Writes what may be written; tells whether it had to write, and why tokens of roles were left out.
-    async fn put(
-        &self,
-        namespace: &Arc<str>,
-        puts: &[(Need, Arc<Token>)],
-    ) -> Result<(bool, Option<Unconfirmed>), WriteError> {
-        let lock = self.lock(namespace);
-        let _alone = lock.mutex.lock().await;
-        let wanted = puts
-            .iter()
-            .map(|(need, _)| (&**need.key(), &need.token().identity));
-        let unconfirmed = self.rulebook.confirm(namespace, wanted).await.err();
-        let is_role = |need: &Need| matches!(need.token().identity, Identity::Role(_));
-        let now = self.clock.reckoned();
-        let puts: Vec<Put<'_>> = puts
-            .iter()
-            .filter(|(need, _)| unconfirmed.is_none() || !is_role(need))
-            .map(|(need, token)| Put {
-                wanted: need.wanted(),
-                token,
-                used_at: need.last_use(now),
-            })
-            .collect();
-        let granted = self.rulebook.grants(namespace);
-        let written = self.writer.put(namespace, &puts, &granted).await?;
-        Ok((written, unconfirmed))
-    }
-
-    fn lock<'a>(&'a self, namespace: &'a Arc<str>) -> NamespaceLock<'a> {
+    pub(super) fn lock<'a>(&'a self, namespace: &'a Arc<str>) -> NamespaceLock<'a> {
         let mut locks = self.locks();
         let mutex = Arc::clone(locks.entry(Arc::clone(namespace)).or_default());
         NamespaceLock {
@@ -361,10 +295,10 @@ impl Inner {
 }
 
 /// A namespace's lock, forgotten when nobody uses it any more, be it after a panic.
-struct NamespaceLock<'a> {
+pub(super) struct NamespaceLock<'a> {
     inner: &'a Inner,
     namespace: &'a Arc<str>,
-    mutex: Arc<tokio::sync::Mutex<()>>,
+    pub(super) mutex: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Drop for NamespaceLock<'_> {

@@ -46,17 +46,17 @@ impl<'a> Judgement<'a> {
         judgement
     }
 
-    /// Judges what an update changes: images that stand at the same place in the old object passed once, and a rule
-    /// that is newer than the Pod must not block its finalizers.
-    pub(super) fn of_update(policy: &'a Policy, review: &'a Review<'a>) -> Self {
+    /// Judges what an update changes.
+    pub(super) fn of_changes(
+        policy: &'a Policy,
+        pod: &'a Pod<'a>,
+        changed: Vec<ImageField<'a>>,
+    ) -> Self {
         let mut judgement = Self::default();
-        let Some(pod) = &review.object else {
-            return judgement;
-        };
-        let old: HashSet<ImageField<'_>> = review.old_object.iter().flat_map(Pod::images).collect();
-        pod.images()
-            .filter(|field| !old.contains(field))
-            .for_each(|field| judgement.add(policy, pod.service_account(), field));
+        let account = pod.service_account();
+        for field in changed {
+            judgement.add(policy, account, field);
+        }
         judgement
     }
 
@@ -140,6 +140,14 @@ impl<'a> Judgement<'a> {
         // The first of equals wins, which max_by_key would turn round.
         findings.rev().max_by_key(|finding| finding.action)
     }
+}
+
+/// The images that an update changes. Those that stand at the same place in the old object passed once, and a rule that
+/// is newer than the Pod must not block its finalizers.
+pub(super) fn changed<'a>(review: &'a Review<'a>, pod: &'a Pod<'a>) -> Vec<ImageField<'a>> {
+    let old: HashSet<ImageField<'_>> = review.old_object.iter().flat_map(Pod::images).collect();
+    let images = pod.images();
+    images.filter(|field| !old.contains(field)).collect()
 }
 
 fn sentence(field: &ImageField<'_>, finding: &Finding) -> String {

@@ -13,11 +13,12 @@ mod outcome;
 mod overruled;
 mod pinned;
 mod pod;
+mod put;
 mod reconcile;
 mod record;
 mod refresh;
 mod survey;
-mod surveying;
+mod surveyor;
 mod workload;
 
 use std::collections::HashSet;

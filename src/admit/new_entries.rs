@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::failure::EnsureError;
 use super::need::Need;
 use crate::clock::Clock;
 use crate::secret::Known;
@@ -43,6 +44,18 @@ struct Window {
 pub(super) enum Limit {
     OfNamespace,
     OfAll,
+}
+
+impl Limit {
+    /// What a namespace is told that has reached it.
+    pub(super) fn on(self, namespace: &str) -> EnsureError {
+        match self {
+            Self::OfAll => EnsureError::Busy,
+            Self::OfNamespace => EnsureError::TooManyNew {
+                namespace: namespace.to_owned(),
+            },
+        }
+    }
 }
 
 impl NewEntries {

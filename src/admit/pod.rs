@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::ensure::Purpose;
 use super::failure::EnsureError;
-use super::judge::Judgement;
+use super::judge::{Judgement, changed};
 use super::need::Need;
 use super::pinned::Pinned;
 use super::{Admission, Outcome, Webhook};
@@ -70,11 +70,16 @@ impl Admission {
         pod: &Pod<'_>,
         deadline: Instant,
     ) -> Outcome {
+        let changed = changed(review, pod);
+        if changed.is_empty() {
+            // Before anybody asks what is allowed: that cannot be told everywhere, and need not be.
+            return Outcome::allow("no_new_private_ecr_image");
+        }
         let policy = match self.ruling(&review.envelope, deadline).await {
             Ok(policy) => policy,
             Err(outcome) => return outcome,
         };
-        let judgement = Judgement::of_update(&policy, review);
+        let judgement = Judgement::of_changes(&policy, pod, changed);
         if let Some(refused) = judgement.refusal() {
             return refused;
         }

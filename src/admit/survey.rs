@@ -1,115 +1,97 @@
-//! What Pods need that exist already: judged as an admission would judge them. Pure.
+//! The survey: a look through all Pods, in pages, as views that nobody keeps.
 
-use super::judge::NeedRef;
-use crate::event::{Event, Kind, Severity, Subject};
-use crate::namespace::Namespace;
-use crate::policy::{Credential, Policy, decide};
-use crate::pull_secret::merge::MOST_ENTRIES;
-use crate::secret::PodSight;
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
-/// A Pod cannot pull, and no Secret will ever help it.
-const UNINJECTED: &str = "PullSecretNotInPod";
+use super::reconcile::Reconciler;
+use crate::secret::{Lookup, PodSight, StoreError, Wanted};
 
-/// What the existing Pods of one or more namespaces are judged by.
-pub(super) struct Surveyor<'a> {
-    pub(super) policy: &'a Policy,
-    /// The Secret's name.
-    pub(super) secret: &'a str,
+/// The least time between two pages of Pods: a survey of a large cluster takes minutes, which nobody waits for.
+const PAGE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What a survey finds.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) in_need: BTreeSet<Box<str>>,
+    /// Whether a Pod may yet turn out to be one that nothing can help.
+    pub(super) undecided: bool,
 }
 
-impl Surveyor<'_> {
-    /// The credentials that a Pod needs; none for one that is not to get any.
-    pub(super) fn needs<'a>(
-        &'a self,
-        pod: &'a PodSight,
-        namespace: &Namespace,
-    ) -> Vec<NeedRef<'a>> {
-        if self.wants(pod, namespace) {
-            self.needs_of(&pod.images)
-        } else {
-            Vec::new()
+impl Reconciler {
+    /// Looks through all Pods and pins, and tells of Pods that nothing can help.
+    pub(super) async fn survey(&self) -> Result<Found, StoreError> {
+        let parts = &self.parts;
+        let mut found = Found::default();
+        for namespace in parts.namespaces.pinning() {
+            found.in_need.insert(namespace);
         }
+        let mut unhealable = 0;
+        let mut next: Option<String> = None;
+        loop {
+            let page = parts.pods.page(None, next.as_deref()).await?;
+            let by_namespace = |one: &PodSight, next: &PodSight| one.namespace == next.namespace;
+            for pods in page.pods.chunk_by(by_namespace) {
+                unhealable += self.sift(pods, &mut found);
+            }
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+            tokio::time::sleep(PAGE_INTERVAL).await;
+        }
+        parts.metrics.found_unhealable(unhealable);
+        Ok(found)
     }
 
-    /// Whether a Pod is to get the credentials that its images need.
-    pub(super) fn wants(&self, pod: &PodSight, namespace: &Namespace) -> bool {
-        let wants = self.refers(pod) || (namespace.inject && !pod.opts_out);
-        wants && !pod.beyond_help
-    }
-
-    /// The credentials that the images of a Pod need.
-    pub(super) fn needs_of<'a>(&'a self, images: &'a [String]) -> Vec<NeedRef<'a>> {
-        let mut needs: Vec<NeedRef<'_>> = Vec::new();
-        for image in images {
-            if let Some(need) = self.need(image)
-                && !needs.iter().any(|known| known.key == need.key)
-            {
-                if needs.len() == MOST_ENTRIES {
-                    // More than a Secret holds: it gets none, as at its admission, and keeps nobody else out.
-                    return Vec::new();
-                }
-                needs.push(need);
+    /// Looks at some Pods of one namespace; returns how many of them nothing can help.
+    fn sift(&self, pods: &[PodSight], found: &mut Found) -> usize {
+        let parts = &self.parts;
+        let name = pods.first().map_or("", |pod| &*pod.namespace);
+        if parts.settings.excluded_namespaces.contains(name) {
+            return 0;
+        }
+        // What nobody has heard of yet is looked into when it is.
+        let Some(policy) = parts.rulebook.ruling(name) else {
+            return 0;
+        };
+        let namespace = parts.namespaces.get(name);
+        let surveyor = self.surveyor(&policy);
+        let mut unhealable = 0;
+        for pod in pods {
+            if let Some(event) = surveyor.unhealable(pod, &namespace) {
+                unhealable += 1;
+                parts.events.tell(event);
+            } else {
+                found.undecided |= surveyor.is_undecided(pod, &namespace);
             }
         }
-        needs
-    }
-
-    /// What to tell about a Pod that fails to pull and never names our Secret: that cannot be changed any more.
-    pub(super) fn unhealable(&self, pod: &PodSight, namespace: &Namespace) -> Option<Event> {
-        if !self.passed_us(pod, namespace) {
-            return None;
+        if !namespace.terminating && !found.in_need.contains(name) {
+            let lacks = self.lacks(name);
+            // The Pods of one workload name the same images.
+            let mut judged: HashSet<&[String]> = HashSet::new();
+            let wanting = pods.iter().filter(|pod| surveyor.wants(pod, &namespace));
+            let mut images = wanting.map(|pod| &*pod.images);
+            let in_need = images.any(|images| {
+                let needs = || surveyor.needs_of(images).into_iter();
+                judged.insert(images) && needs().any(|need| lacks(need.wanted()))
+            });
+            if in_need {
+                found.in_need.insert(name.into());
+            }
         }
-        let failing = pod.failing.iter().find_map(|image| self.need(image))?;
-        let secret = self.secret;
-        Some(Event {
-            subject: Subject {
-                uid: Some(pod.uid.clone()),
-                ..Subject::new(Kind::Pod, &pod.namespace, &pod.name)
-            },
-            severity: Severity::Warning,
-            reason: UNINJECTED,
-            note: format!(
-                "this Pod cannot pull from {} and will not: Secret {secret:?} is not in its imagePullSecrets, which \
-                 cannot be changed; delete the Pod, so that it is created anew",
-                failing.key
-            ),
-        })
+        unhealable
     }
 
-    /// Whether [`Self::unhealable`] may yet tell of a Pod: it has not started, and no kubelet has said that it fails.
-    pub(super) fn is_undecided(&self, pod: &PodSight, namespace: &Namespace) -> bool {
-        let needs = || pod.images.iter().any(|image| self.need(image).is_some());
-        pod.pending && self.passed_us(pod, namespace) && needs()
-    }
-
-    /// Whether it was to name our Secret, and does not.
-    fn passed_us(&self, pod: &PodSight, namespace: &Namespace) -> bool {
-        let meant = namespace.inject && !pod.opts_out && !pod.beyond_help;
-        meant && !self.refers(pod)
-    }
-
-    fn refers(&self, pod: &PodSight) -> bool {
-        pod.pull_secrets.iter().any(|name| name == self.secret)
-    }
-
-    /// The credential that an image needs, if policy lets it have one.
-    fn need<'a>(&'a self, image: &'a str) -> Option<NeedRef<'a>> {
-        let decision = decide(self.policy, image);
-        // A Pod that breaks another rule is there, was admitted once, and pulls again.
-        if decision.is_of_forbidden_registry() {
-            return None;
-        }
-        match decision.credential {
-            Credential::Secret {
-                host,
-                key,
-                identity,
-            } => Some(NeedRef {
-                host,
-                key,
-                identity,
-            }),
-            Credential::NotNeeded => None,
+    /// Tells whether the namespace's Secret does not hold what is wanted.
+    pub(super) fn lacks(&self, namespace: &str) -> impl Fn(Wanted<'_>) -> bool + use<> {
+        let known = match self.parts.index.look_up(namespace) {
+            Lookup::Known(known) => Some(known),
+            Lookup::Absent | Lookup::Unsure => None,
+        };
+        let now = self.parts.clock.moment();
+        move |wanted| {
+            let known = known.as_ref();
+            !known.is_some_and(|known| known.freshness(wanted, now).is_usable())
         }
     }
 }

@@ -143,6 +143,7 @@ impl FromCluster {
             metrics,
             condition: health.condition("policy-status"),
             events: Arc::clone(&assembly.events),
+            registered: config.registered_pods,
             instance: instance.to_owned(),
         });
         let watch = watch_policies(

@@ -24,6 +24,7 @@ pub use settings::{
 use crate::image::ecr::is_account;
 use crate::namespace::{NamespaceMode, is_subdomain, is_valid_name};
 use crate::policy::{Policy, is_cluster_name};
+use crate::policy_book::RegisteredPods;
 
 /// The name of the pull Secret where none is set.
 pub const DEFAULT_SECRET_NAME: &str = "ecr-pull-secret";
@@ -62,6 +63,8 @@ pub struct Config {
     pub namespace: Option<String>,
     /// Which namespaces are selected.
     pub namespace_mode: NamespaceMode,
+    /// Which Pods we are asked about.
+    pub registered_pods: RegisteredPods,
     /// What is done with ServiceAccounts, if anything.
     pub service_accounts: Option<ServiceAccountConfig>,
     /// Namespaces that may ask for repository Secrets, in order.
@@ -105,6 +108,7 @@ impl Config {
             excluded_namespaces: excluded,
             namespace: settings.namespace,
             namespace_mode: settings.namespace_mode.unwrap_or_default(),
+            registered_pods: settings.registered_pods.unwrap_or_default(),
             service_accounts,
             argocd_namespaces: argocd_namespaces(settings.argocd_namespaces)?,
             policies,

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::namespace::NamespaceMode;
 use crate::policy::{Action, DefaultGrant, NativeRegistry, OnFailure};
+use crate::policy_book::RegisteredPods;
 
 /// Declares a struct of optional settings with a merge that lets the first one given win.
 macro_rules! settings {
@@ -191,6 +192,12 @@ settings! {
         /// has it: OptOut (all but those that say disabled) or OptIn (those that say enabled) [default: OptOut]
         #[arg(long, env = "ECR_ADMISSION_NAMESPACE_MODE", value_name = "MODE", ignore_case = true, help_heading = "Kubernetes")]
         namespace_mode: NamespaceMode,
+
+        /// Which Pods the API server asks about, as the registration of the webhooks has it: Ecr (those that name something
+        /// like ECR) or All (webhooks.allImages of the chart), which policies with allowedImages or onlyEcr need; their
+        /// status says so [default: Ecr]
+        #[arg(long, env = "ECR_ADMISSION_REGISTERED_PODS", value_name = "PODS", ignore_case = true, help_heading = "Kubernetes")]
+        registered_pods: RegisteredPods,
 
         /// What is done with the imagePullSecrets of ServiceAccounts: Never (nothing), Add (the pull Secret is named in
         /// those of the selected namespaces) or Remove (it is taken out of all; choose it before Never) [default: Never]

@@ -20,7 +20,8 @@ use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::errors::Action;
-use super::watch::{Kind, Pace, Wake, Watch};
+use super::watch::Watch;
+use super::watch_one::watch_one;
 use super::wire::ObjectMeta;
 use crate::certificate::managed::state::KEYS;
 use crate::certificate::managed::{CertificateStore, SecretData, StoredCertificate};
@@ -164,22 +165,7 @@ pub fn watch_certificate_secret(
     changed: Arc<Notify>,
     clock: Clock,
 ) -> Watch<()> {
-    let kind = Kind {
-        path: collection(namespace).into(),
-        // RBAC allows a list and a watch of a resourceName only with exactly this selector.
-        field_selector: Some(format!("metadata.name={name}")),
-        whole: false,
-        where_unknown: None,
-        key: |metadata| metadata.name.as_str().into(),
-        project: drop,
-    };
-    Watch::new(
-        client,
-        kind,
-        Arc::new(Wake(changed)),
-        clock,
-        Pace::default(),
-    )
+    watch_one(client, collection(namespace), name, changed, clock)
 }
 
 /// The Secret as the API server writes it. No `Debug`: it holds keys.

@@ -1,25 +1,29 @@
-//! Namespaces and policies as they are now, read one by one and by their metadata alone.
+//! Namespaces and policies as they are now, read by their metadata alone.
 
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kube::Client;
-use kube::api::GetParams;
+use kube::api::{GetParams, ListParams};
 use kube::core::Request;
 
 use super::errors::Action;
+use super::list::page;
 use super::namespaces::project;
 use super::wire::{ObjectMeta, PartialObject};
 use crate::namespace::{Namespace, is_subdomain, is_valid_name};
 use crate::policy::PolicyVersion;
-use crate::rulebook::LiveReads;
+use crate::rulebook::{LiveReads, PolicyVersions};
 use crate::secret::{StoreError, StoreErrorKind};
 
 /// For one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Policies a page.
+const PAGE: u32 = 500;
+const POLICIES: &str = "/apis/ecr-admission.dev/v1alpha1/ecrpolicies";
 
-/// Live reads from the API server. Wants `get` on namespaces and `EcrPolicies`.
+/// Live reads from the API server. Wants `get` on namespaces and `EcrPolicies`, and `list` on the latter.
 #[derive(Clone)]
 pub struct KubeLive {
     client: Client,
@@ -85,16 +89,54 @@ impl KubeLive {
         if !is_subdomain(name) {
             return Ok(None);
         }
-        let collection = "/apis/ecr-admission.dev/v1alpha1/ecrpolicies";
         let object = format!("EcrPolicy {name:?}");
-        match self.metadata(&object, collection, name).await {
-            Ok(metadata) => Ok(Some(PolicyVersion {
-                uid: metadata.uid,
-                generation: metadata.generation,
-            })),
+        match self.metadata(&object, POLICIES, name).await {
+            Ok(metadata) => Ok(Some(version(metadata))),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl KubeLive {
+    /// A consistent read: without a version, the API server answers with the newest that there is.
+    async fn list_policies(&self) -> Result<Option<PolicyVersions>, StoreError> {
+        let action = Action {
+            verb: "list",
+            object: "EcrPolicies",
+            namespace: "",
+        };
+        let fold = |all: &mut PolicyVersions, mut policy: PartialObject| {
+            let name = std::mem::take(&mut policy.metadata.name);
+            all.insert(name, version(policy.metadata));
+        };
+        let list = async {
+            let mut params = ListParams::default().limit(PAGE);
+            let mut all = PolicyVersions::new();
+            loop {
+                let list = Request::new(POLICIES).list_metadata(&params);
+                let list = list.map_err(kube::Error::BuildRequest)?;
+                let read = page(&self.client, list, self.timeout, all, fold).await;
+                let (listed, meta) = match read {
+                    // There is no definition of them.
+                    Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+                    read => read?,
+                };
+                all = listed;
+                match meta.next_page() {
+                    Some(token) => params.continue_token = Some(token.to_owned()),
+                    None => return Ok(Some(all)),
+                }
+            }
+        };
+        action.within(self.timeout, list).await
+    }
+}
+
+fn version(metadata: ObjectMeta) -> PolicyVersion {
+    PolicyVersion {
+        uid: metadata.uid,
+        generation: metadata.generation,
     }
 }
 
@@ -115,5 +157,9 @@ impl LiveReads for KubeLive {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<PolicyVersion>, StoreError>> {
         self.read_policy(name).boxed()
+    }
+
+    fn policies(&self) -> BoxFuture<'_, Result<Option<PolicyVersions>, StoreError>> {
+        self.list_policies().boxed()
     }
 }

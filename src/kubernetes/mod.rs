@@ -17,6 +17,7 @@
 //! | [`pods`] | [`PodImages`](crate::secret::PodImages): the images that a namespace's Pods name |
 //! | [`service_accounts`] | [`ServiceAccountStore`](crate::service_account::ServiceAccountStore) over the API |
 //! | [`watch`] | list, then watch, forever: what feeds a [`Mirror`](crate::watch::Mirror) |
+//! | `watch_one` | the same for one object by name, of which nothing is kept |
 //! | [`webhooks`] | the `caBundle` of our webhook configurations, and nothing else of them |
 
 pub mod census;
@@ -39,6 +40,7 @@ pub mod repositories;
 pub mod secrets;
 pub mod service_accounts;
 pub mod watch;
+mod watch_one;
 pub mod webhooks;
 mod wire;
 

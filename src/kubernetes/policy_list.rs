@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::errors::Action;
 use super::list::page;
-use crate::policy::spec::{EcrPolicySpec, NamespaceSelector};
-use crate::policy::{Compiled, PolicyVersion, Unreadable, compile};
+use crate::policy::{Compiled, PolicyVersion, Unreadable};
+use crate::policy_book::read_spec;
 use crate::secret::StoreError;
 
 /// Policies a page.
@@ -82,30 +82,18 @@ impl ListedPolicies {
             uid,
             generation,
         } = object.metadata;
-        let namespaces = object.spec.get("namespaces").cloned();
-        let faults = match serde_json::from_value::<EcrPolicySpec>(object.spec) {
-            Err(error) => vec![error.to_string()],
-            Ok(spec) => match compile(&name, &spec) {
-                Ok(policy) => {
-                    let version = PolicyVersion { uid, generation };
-                    return self.policies.push(policy.of_version(version));
-                }
-                Err(faults) => faults.iter().map(ToString::to_string).collect(),
-            },
+        let version = PolicyVersion { uid, generation };
+        let unread = match read_spec(&name, &object.spec, version) {
+            Ok(policy) => return self.policies.push(policy),
+            Err(unread) => unread,
         };
-        let told = faults.iter().map(|fault| {
+        let told = unread.faults.iter().map(|fault| {
             format!(
                 "EcrPolicy {name:?} cannot be read, and its namespaces are granted nothing: {fault}"
             )
         });
         self.faults.extend(told);
-        // Without a selector, a policy is about all namespaces.
-        let selector = match namespaces {
-            None => Some(NamespaceSelector::default()),
-            Some(namespaces) => serde_json::from_value(namespaces).ok(),
-        };
-        self.unreadable
-            .push(Unreadable::new(&name, selector.as_ref(), None));
+        self.unreadable.push(unread.unreadable(None));
     }
 }
 
@@ -130,7 +118,7 @@ mod tests {
                 {"metadata":{"name":"newer"},"spec":{"namespaces":{"names":["team-a"]},"restriction":{}}}]"#,
         );
         assert_eq!(listed.policies.len(), 1);
-        insta::assert_snapshot!(listed.faults.join("\n"), @r#"EcrPolicy "newer" cannot be read, and its namespaces are granted nothing: unknown field `restriction`, expected one of `namespaces`, `action`, `grants`, `validation`, `exemptions`, `onFailure`"#);
+        insta::assert_snapshot!(listed.faults.join("\n"), @r#"EcrPolicy "newer" cannot be read, and its namespaces are granted nothing: spec: unknown field `restriction`, expected one of `namespaces`, `action`, `grants`, `validation`, `exemptions`, `onFailure`"#);
         let set = PolicySet::new(Policy::default(), listed.policies, listed.unreadable);
         let image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:1";
         let policy = set.in_namespace("team-a", &Labels::new());

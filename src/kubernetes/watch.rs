@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::errors::describe;
@@ -105,26 +105,6 @@ enum End {
     Gone,
     /// It does not work; the cause for people.
     Failed(String),
-}
-
-/// A mirror that keeps nothing: it tells that something may have changed.
-pub(super) struct Wake(pub(super) Arc<Notify>);
-
-impl Mirror<()> for Wake {
-    fn apply(&self, _key: &str, (): ()) {
-        self.0.notify_one();
-    }
-
-    fn delete(&self, _key: &str, _resource_version: &str) {
-        self.0.notify_one();
-    }
-
-    fn listed(&self, _keys: &HashSet<String>, _resource_version: &str) {
-        // An object that is not listed any more was deleted.
-        self.0.notify_one();
-    }
-
-    fn heard(&self) {}
 }
 
 /// What a list collects while its items go to the mirror one by one.

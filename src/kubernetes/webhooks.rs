@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::errors::Action;
-use super::watch::{Kind, Pace, Wake, Watch};
+use super::watch::Watch;
+use super::watch_one::watch_one;
 use super::wire::ObjectMeta;
 use crate::certificate::managed::{Configuration, WebhookConfigurations};
 use crate::clock::Clock;
@@ -162,22 +163,7 @@ pub fn watch_webhook_configuration(
     changed: Arc<Notify>,
     clock: Clock,
 ) -> Watch<()> {
-    let kind = Kind {
-        path: kind.path().into(),
-        // RBAC allows a list and a watch of a resourceName only with exactly this selector.
-        field_selector: Some(format!("metadata.name={name}")),
-        whole: false,
-        where_unknown: None,
-        key: |metadata| metadata.name.as_str().into(),
-        project: drop,
-    };
-    Watch::new(
-        client,
-        kind,
-        Arc::new(Wake(changed)),
-        clock,
-        Pace::default(),
-    )
+    watch_one(client, kind.path(), name, changed, clock)
 }
 
 #[derive(Deserialize)]

@@ -30,11 +30,6 @@ impl Combined {
     pub(super) fn is_enforcing(&self) -> bool {
         let by_grants =
             matches!(&self.grants, Grants::Limited(limited) if limited.action == Action::Enforce);
-        // The strictest come first.
-        let demanded = self.demands.demanded.first();
-        let references = self.demands.references.first();
-        by_grants
-            || demanded.is_some_and(|demanded| demanded.action == Action::Enforce)
-            || references.is_some_and(|(action, _)| *action == Action::Enforce)
+        by_grants || self.demands.strictest() == Some(Action::Enforce)
     }
 }

@@ -52,14 +52,10 @@ pub(super) fn with_repository(policy: &Policy, image: &str) -> Option<String> {
 
 /// Only what the policy accepts is advice.
 fn accepted(policy: &Policy, guess: String) -> Option<String> {
-    matches!(
-        judge_in_full(policy, &guess),
-        (
-            Host::Private(_) | Host::Public(_),
-            None | Some(Rule::UnknownRegion)
-        )
-    )
-    .then_some(guess)
+    let judged = judge_in_full(policy, &guess);
+    let is_ecr = matches!(judged.registry, Host::Private(_) | Host::Public(_));
+    let is_good = matches!(judged.broken, None | Some(Rule::UnknownRegion));
+    (is_ecr && is_good).then_some(guess)
 }
 
 /// The exact ECR host that a lower-case host without a port was meant to be.

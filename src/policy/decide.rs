@@ -11,6 +11,7 @@ use super::message;
 use super::shown::{Shown, ShownImage};
 use super::{Action, Finding, Identity, Policy, Rule};
 use crate::image::ecr::{EcrHost, Host};
+use crate::image::reference::Reference;
 
 /// The most policies that a sentence names.
 const MOST_NAMED: usize = 5;
@@ -90,7 +91,7 @@ pub fn decide_for<'a>(policy: &'a Policy, service_account: &str, image: &'a str)
         broken,
         reference,
     } = judge(policy, image);
-    let (credential, ungranted) = credential(policy, image, registry);
+    let (credential, ungranted) = credential(policy, image, registry, reference.as_ref());
     let mut decision = Decision {
         credential,
         registry,
@@ -128,13 +129,15 @@ fn credential<'a>(
     policy: &'a Policy,
     image: &'a str,
     registry: Host<'a>,
+    reference: Option<&Reference<'a>>,
 ) -> (Credential<'a>, Option<&'a Limited>) {
     let Host::Private(host) = registry else {
         return (Credential::NotNeeded, None);
     };
+    let repository = reference.map(Reference::path).unwrap_or_default();
     let (identity, key) = match &policy.combined.grants {
         Grants::All => (CONTROLLER, host.host),
-        Grants::Limited(limited) => match limited.find(&host, repository(image, &host)) {
+        Grants::Limited(limited) => match limited.find(&host, &repository) {
             None => return (Credential::NotNeeded, Some(limited)),
             Some(Granted::ByNodes) => return (Credential::NotNeeded, None),
             Some(Granted::By(identity, folder)) => {
@@ -153,12 +156,6 @@ fn credential<'a>(
         identity,
     };
     (credential, None)
-}
-
-/// The repository of an image that begins with its exact host and a slash.
-fn repository<'a>(image: &'a str, host: &EcrHost<'_>) -> &'a str {
-    let behind = image.get(host.host.len() + 1..).unwrap_or_default();
-    behind.split([':', '@']).next().unwrap_or(behind)
 }
 
 fn is_native(policy: &Policy, host: &EcrHost<'_>) -> bool {

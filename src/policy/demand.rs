@@ -1,8 +1,11 @@
 //! Whether an image is what policies demand.
 
 use std::cell::OnceCell;
+use std::cmp::Reverse;
+use std::sync::Arc;
 
-use super::compile::{Demand, Exemption};
+use super::compile::{Demand, Exemption, Rules};
+use super::pattern::ImagePattern;
 use super::shown::{Shown, ShownImage};
 use super::{Action, Finding, Rule};
 use crate::image::ecr::Host;
@@ -11,18 +14,28 @@ use crate::image::reference::Reference;
 /// What the policies that select a namespace demand of its images. The strictest come first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Demands {
-    pub(super) demanded: Vec<Demanded>,
+    /// Every demand once, however many policies make it.
+    demanded: Vec<Demanded>,
     /// What breaking a rule about references leads to, by policies that say more than the settings.
-    pub(super) references: Vec<(Action, usize)>,
-    pub(super) sources: Vec<Demander>,
+    references: Vec<(Action, usize)>,
+    sources: Vec<Demander>,
 }
 
-/// One demand, and the place of the policy that makes it.
+/// One demand, and who makes it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Demanded {
-    pub(super) demand: Demand,
-    pub(super) action: Action,
-    pub(super) source: usize,
+struct Demanded {
+    demand: Arc<Demand>,
+    by: Vec<Made>,
+}
+
+/// That a policy makes a demand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Made {
+    action: Action,
+    /// The place of the policy.
+    source: usize,
+    /// The place among all that is demanded, the strictest first; of equals the first policy by name.
+    rank: usize,
 }
 
 /// A policy that demands something, and whom it exempts in this namespace.
@@ -70,12 +83,46 @@ impl Demands {
         self.demanded.is_empty() && self.references.is_empty()
     }
 
-    /// Puts the strictest first. Stable, so that of equals the first policy by name is the one that is told.
-    pub(super) fn strictest_first(&mut self) {
-        self.demanded
-            .sort_by_key(|demanded| std::cmp::Reverse(demanded.action));
-        self.references
-            .sort_by_key(|(action, _)| std::cmp::Reverse(*action));
+    /// All that policies demand, which come in the order of their names, each with those whom it exempts in the namespace.
+    pub(super) fn of<'a>(policies: impl Iterator<Item = (&'a Rules, Demander)>) -> Self {
+        let mut demands = Self::default();
+        let mut made = Vec::new();
+        for (source, (rules, demander)) in policies.enumerate() {
+            demands.sources.push(demander);
+            let references = rules.references.map(|action| (action, source));
+            demands.references.extend(references);
+            let own = rules.demands.iter();
+            made.extend(own.map(|(demand, action)| (demand, *action, source)));
+        }
+        // Stable, so that of equals the first policy by name is the one that is told.
+        made.sort_by_key(|(_, action, _)| Reverse(*action));
+        demands
+            .references
+            .sort_by_key(|(action, _)| Reverse(*action));
+        for (rank, (demand, action, source)) in made.into_iter().enumerate() {
+            let made = Made {
+                action,
+                source,
+                rank,
+            };
+            let mut known = demands.demanded.iter_mut();
+            match known.find(|known| known.demand == *demand) {
+                Some(known) => known.by.push(made),
+                None => demands.demanded.push(Demanded {
+                    demand: Arc::clone(demand),
+                    by: vec![made],
+                }),
+            }
+        }
+        demands
+    }
+
+    /// What the strictest of all leads to.
+    pub(super) fn strictest(&self) -> Option<Action> {
+        let demanded = self.demanded.iter().flat_map(|demanded| &demanded.by);
+        let demanded = demanded.map(|made| made.action);
+        let references = self.references.iter().map(|(action, _)| *action);
+        demanded.chain(references).max()
     }
 
     /// What the rules about references lead to for this image, and the policy that says so; `None` where policies say
@@ -107,22 +154,29 @@ impl Demands {
         findings: &mut Vec<Finding>,
         exempt: &mut Vec<String>,
     ) {
-        for demanded in &self.demanded {
-            let Some(complaint) = demanded.demand.broken_by(judged) else {
-                continue;
-            };
+        let broken = self.demanded.iter().filter_map(|demanded| {
+            let complaint = demanded.demand.broken_by(judged)?;
+            Some((demanded, complaint))
+        });
+        let broken: Vec<(&Demanded, String)> = broken.collect();
+        let made = broken.iter().flat_map(|(demanded, complaint)| {
             let rule = demanded.demand.rule();
-            let demander = &self.sources[demanded.source];
+            demanded.by.iter().map(move |made| (made, rule, complaint))
+        });
+        let mut made: Vec<_> = made.collect();
+        made.sort_by_key(|(made, _, _)| made.rank);
+        for (made, rule, complaint) in made {
+            let demander = &self.sources[made.source];
             if let Some(exemption) = demander.exempts(judged) {
                 exempt.push(note(rule.id(), demander, exemption));
                 continue;
             }
-            if is_told(findings, rule, demanded.action) {
+            if is_told(findings, rule, made.action) {
                 continue;
             }
             findings.push(Finding {
                 rule,
-                action: demanded.action,
+                action: made.action,
                 message: format!(
                     "image {} {complaint} by policy {}",
                     ShownImage(judged.image),
@@ -180,7 +234,7 @@ impl Demand {
             Host::Private(host) => Some(host),
             _ => None,
         };
-        let matches = |patterns: &[super::pattern::ImagePattern]| {
+        let matches = |patterns: &[ImagePattern]| {
             let image = judged.reference();
             image.is_some_and(|image| patterns.iter().any(|pattern| pattern.matches(image)))
         };
@@ -192,7 +246,8 @@ impl Demand {
             Self::FixedTag { mutable } => {
                 let image = ecr().filter(|image| image.digest().is_none())?;
                 let tag = image.tag().unwrap_or("latest");
-                super::pattern::any_name(mutable, tag).then(|| {
+                let moves = mutable.iter().any(|pattern| pattern.matches(tag, b'/'));
+                moves.then(|| {
                     format!(
                         "has the tag {}, which moves, and no digest: that is refused",
                         Shown(tag)

@@ -1,5 +1,7 @@
 //! What one namespace may pull, and with whose identity.
 
+use std::sync::Arc;
+
 use super::compile::{Compiled, Grant, Source};
 use super::pattern::Repository;
 use super::prefixes::Prefixes;
@@ -25,7 +27,7 @@ pub(super) struct Limited {
     pub(super) unreadable: Option<String>,
     /// What an image leads to that no grant covers.
     pub(super) action: Action,
-    grants: Vec<Grant>,
+    grants: Vec<Arc<Grant>>,
     /// By literal prefix, then by name of the policy, then as written.
     lines: Vec<Line>,
     prefixes: Prefixes,
@@ -122,7 +124,7 @@ impl Limited {
         }
     }
 
-    fn add(&mut self, grant: &Grant, policy: usize, conflicts: &mut Vec<Conflict>) {
+    fn add(&mut self, grant: &Arc<Grant>, policy: usize, conflicts: &mut Vec<Conflict>) {
         let identity = self.identity(&grant.source);
         let mut lines = Vec::new();
         for repository in &grant.repositories {
@@ -148,7 +150,7 @@ impl Limited {
                 lines.push(line);
             }
         }
-        self.grants.push(grant.clone());
+        self.grants.push(Arc::clone(grant));
         self.lines.extend(lines);
     }
 

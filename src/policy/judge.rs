@@ -15,7 +15,7 @@ use crate::image::split_once_at;
 pub(super) struct Judgement<'a> {
     pub(super) registry: Host<'a>,
     pub(super) broken: Option<Rule>,
-    /// The reference, where it had to be read.
+    /// The reference, where it had to be read; always for a private registry.
     pub(super) reference: Option<Reference<'a>>,
 }
 
@@ -32,37 +32,44 @@ pub(super) fn judge<'a>(policy: &Policy, image: &'a str) -> Judgement<'a> {
             reference: Some(reference),
         };
     }
-    let (registry, broken) = if may_concern_ecr(image) {
-        judge_in_full(policy, image)
-    } else {
-        (Host::Other, None)
-    };
+    if may_concern_ecr(image) {
+        return judge_in_full(policy, image);
+    }
     Judgement {
-        registry,
-        broken,
+        registry: Host::Other,
+        broken: None,
         reference: None,
     }
 }
 
 /// As [`judge`], without the short ways in front.
-pub(super) fn judge_in_full<'a>(policy: &Policy, image: &'a str) -> (Host<'a>, Option<Rule>) {
+pub(super) fn judge_in_full<'a>(policy: &Policy, image: &'a str) -> Judgement<'a> {
+    let other = |broken, reference| Judgement {
+        registry: Host::Other,
+        broken,
+        reference,
+    };
     let Ok(reference) = Reference::parse(image) else {
-        return (Host::Other, judge_malformed(policy, image));
+        return other(judge_malformed(policy, image), None);
     };
     let Some((registry, _)) = split_once_at(image, b'/') else {
-        return (Host::Other, judge_bare_name(policy, image));
+        return other(judge_bare_name(policy, image), Some(reference));
     };
     // Where the first part is no registry, the image is on Docker Hub, whatever its path looks like.
     if !reference.domain().is_empty() && reference.domain() != registry {
-        return (Host::Other, None);
+        return other(None, Some(reference));
     }
-    let host = Host::classify(registry);
-    let broken = match host {
+    let registry_host = Host::classify(registry);
+    let broken = match registry_host {
         Host::Private(host) => judge_private(policy, &host, &reference),
         Host::Public(_) => needs_full_reference(&reference),
         Host::ForeignRegion(_) | Host::Other => judge_inexact_host(policy, registry),
     };
-    (host, broken)
+    Judgement {
+        registry: registry_host,
+        broken,
+        reference: Some(reference),
+    }
 }
 
 fn judge_private(policy: &Policy, host: &EcrHost<'_>, reference: &Reference<'_>) -> Option<Rule> {

@@ -1,5 +1,6 @@
 //! What is allowed, and whose identity pulls it.
 
+mod glob;
 mod pattern;
 mod prefixes;
 

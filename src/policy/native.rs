@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::pattern::glob;
+use super::glob::glob;
 use crate::image::ecr::{EcrHost, SUFFIXES};
 
 /// Private ECR registries that nodes already pull from (an instance profile, a kubelet credential provider): an
@@ -33,7 +33,7 @@ impl NativeRegistry {
     pub fn matches(&self, host: &EcrHost<'_>) -> bool {
         match &self.0 {
             Pattern::Account(account) => account == host.account,
-            Pattern::Host(pattern) => glob(pattern.as_bytes(), host.host.as_bytes(), b'.'),
+            Pattern::Host(pattern) => glob(pattern, host.host, b'.'),
         }
     }
 }
@@ -88,7 +88,7 @@ fn tail_can_match(pattern: &str, suffix: &str) -> bool {
     };
     let tail = pattern.splitn(before + 1, '.').last().unwrap_or_default();
     let needed = if suffix.starts_with("on.") { 3 } else { 4 };
-    before == needed && glob(tail.as_bytes(), suffix.as_bytes(), b'.')
+    before == needed && glob(tail, suffix, b'.')
 }
 
 #[cfg(test)]

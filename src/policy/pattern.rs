@@ -1,40 +1,10 @@
 //! Patterns in policies: registries, repositories, images, names.
 
+use std::sync::Arc;
+
+use super::glob::{Glob, glob};
 use crate::image::ecr::{EcrHost, is_account};
 use crate::image::reference::Reference;
-
-/// Matches `text` against a pattern whose `*` is any run of bytes other than `boundary`.
-pub(super) fn glob(pattern: &[u8], text: &[u8], boundary: u8) -> bool {
-    let (mut p, mut t) = (0, 0);
-    // Where the last star was, and how far it reaches by now.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() || p < pattern.len() {
-        if p < pattern.len() && pattern[p] == b'*' {
-            star = Some((p, t));
-            p += 1;
-        } else if p < pattern.len() && t < text.len() && pattern[p] == text[t] {
-            p += 1;
-            t += 1;
-        } else if let Some((star_at, reach)) = star
-            && reach < text.len()
-            && text[reach] != boundary
-        {
-            star = Some((star_at, reach + 1));
-            p = star_at + 1;
-            t = reach + 1;
-        } else {
-            return false;
-        }
-    }
-    true
-}
-
-/// Whether one of the patterns, in which `*` is any run of characters, matches a name or tag.
-pub(super) fn any_name(patterns: &[String], name: &str) -> bool {
-    // No name and no tag holds a slash, so nothing bounds the star.
-    let mut patterns = patterns.iter();
-    patterns.any(|pattern| glob(pattern.as_bytes(), name.as_bytes(), b'/'))
-}
 
 /// Private registries: all, those of an account, or those whose host matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +12,7 @@ pub(super) enum Registry {
     Any,
     Account(Box<str>),
     /// A host in which `*` stands for the account or a part of the region, never for the rest.
-    Host(Box<str>),
+    Host(Glob),
 }
 
 impl Registry {
@@ -51,7 +21,7 @@ impl Registry {
         match text {
             "*" => Self::Any,
             _ if is_account(text) => Self::Account(text.into()),
-            _ => Self::Host(text.into()),
+            _ => Self::Host(Glob::new(text)),
         }
     }
 
@@ -59,7 +29,7 @@ impl Registry {
         match self {
             Self::Any => true,
             Self::Account(account) => **account == *host.account,
-            Self::Host(pattern) => glob(pattern.as_bytes(), host.host.as_bytes(), b'.'),
+            Self::Host(pattern) => pattern.matches(host.host, b'.'),
         }
     }
 
@@ -70,9 +40,9 @@ impl Registry {
             (Self::Account(one), Self::Account(two)) => one == two,
             (Self::Account(account), Self::Host(host))
             | (Self::Host(host), Self::Account(account)) => {
-                host.starts_with('*') || host.starts_with(&**account)
+                host.text().starts_with('*') || host.text().starts_with(&**account)
             }
-            (Self::Host(one), Self::Host(two)) => hosts_overlap(one, two),
+            (Self::Host(one), Self::Host(two)) => hosts_overlap(one.text(), two.text()),
         }
     }
 }
@@ -85,8 +55,8 @@ fn hosts_overlap(one: &str, two: &str) -> bool {
         one == two
             || match (one.contains('*'), two.contains('*')) {
                 (true, true) => true,
-                (true, false) => glob(one.as_bytes(), two.as_bytes(), b'.'),
-                (false, true) => glob(two.as_bytes(), one.as_bytes(), b'.'),
+                (true, false) => glob(one, two, b'.'),
+                (false, true) => glob(two, one, b'.'),
                 (false, false) => false,
             }
     });
@@ -97,7 +67,7 @@ fn hosts_overlap(one: &str, two: &str) -> bool {
 /// everything below.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Repository {
-    text: Box<str>,
+    text: Arc<str>,
     /// The length of what stands before the first star.
     literal: usize,
 }
@@ -131,7 +101,7 @@ impl Repository {
     /// As [`Self::matches`], without the short ways in front.
     fn matches_in_full(&self, path: &str) -> bool {
         let Some(head) = self.text.strip_suffix("**") else {
-            return glob(self.text.as_bytes(), path.as_bytes(), b'/');
+            return glob(&self.text, path, b'/');
         };
         let folders = head.bytes().filter(|byte| *byte == b'/').count();
         let mut end = 0;
@@ -141,7 +111,7 @@ impl Repository {
                 None => return false,
             }
         }
-        end < path.len() && glob(head.as_bytes(), &path.as_bytes()[..end], b'/')
+        end < path.len() && glob(head, &path[..end], b'/')
     }
 
     /// What every path that matches begins with.
@@ -164,7 +134,7 @@ impl Repository {
 /// Images by registry and repository, whatever their version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ImagePattern {
-    registry: Box<str>,
+    registry: Glob,
     repository: Repository,
 }
 
@@ -173,14 +143,13 @@ impl ImagePattern {
     pub(super) fn new(text: &str) -> Self {
         let (registry, repository) = text.split_once('/').unwrap_or((text, "**"));
         Self {
-            registry: registry.into(),
+            registry: Glob::new(registry),
             repository: Repository::new(repository),
         }
     }
 
     pub(super) fn matches(&self, image: &Reference<'_>) -> bool {
-        glob(self.registry.as_bytes(), image.domain().as_bytes(), b'.')
-            && self.repository.matches(&image.path())
+        self.registry.matches(image.domain(), b'.') && self.repository.matches(&image.path())
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::grants::Grants;
-use super::judge::{judge, judge_in_full};
+use super::judge::{Judgement, judge, judge_in_full};
 use super::spec::{self, EcrPolicySpec};
 use super::{Compiled, Labels, Policy, PolicySet, Rule, compile, decide};
 use crate::image::ecr::{EcrHost, Host};
@@ -99,11 +99,13 @@ proptest! {
         let policy = Policy::default();
         let verdict = judge_in_full(&policy, &image);
         let judged = judge(&policy, &image);
-        prop_assert_eq!((judged.registry, judged.broken), verdict);
+        prop_assert_eq!((judged.registry, judged.broken), (verdict.registry, verdict.broken));
+        let is_private = matches!(judged.registry, Host::Private(_));
+        prop_assert!(!is_private || judged.reference.is_some());
         if let Some(reference) = judged.reference {
             prop_assert_eq!(Reference::parse(&image), Ok(reference));
         }
-        if verdict != (Host::Other, None) {
+        if (verdict.registry, verdict.broken) != (Host::Other, None) {
             prop_assert!(may_concern_ecr(&image));
         }
     }
@@ -115,7 +117,7 @@ proptest! {
         let correction = message.as_deref().and_then(|message| message.split_once("; write \""));
         if let Some((_, correction)) = correction {
             let correction = correction.split_once('"').unwrap().0;
-            let (host, broken) = judge_in_full(&policy, correction);
+            let Judgement { registry: host, broken, .. } = judge_in_full(&policy, correction);
             prop_assert!(matches!(host, Host::Private(_) | Host::Public(_)), "{}", correction);
             prop_assert!(matches!(broken, None | Some(Rule::UnknownRegion)), "{}", correction);
         }

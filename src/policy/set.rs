@@ -1,10 +1,11 @@
 //! All policies, and what they come to in one namespace.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use super::compile::{Compiled, Labels, Source};
+use super::compile::{Compiled, Labels, PolicyVersion, Source};
 use super::compiled::DefaultGrant;
-use super::demand::{Demanded, Demander, Demands};
+use super::demand::{Demander, Demands};
 use super::grants::{Conflict, Grants, Limited};
 use super::spec::NamespaceSelector;
 use super::{Action, Identity, OnFailure, Policy};
@@ -32,6 +33,7 @@ pub struct Selection {
 pub struct Unreadable {
     name: String,
     selector: Option<super::compile::Selector>,
+    version: Option<PolicyVersion>,
 }
 
 impl Unreadable {
@@ -46,6 +48,16 @@ impl Unreadable {
         Self {
             name: name.to_owned(),
             selector: readable.or_else(|| last.map(|last| last.selector.clone())),
+            version: None,
+        }
+    }
+
+    /// The same, as that version of an object in the cluster is.
+    #[must_use]
+    pub fn of_version(self, version: PolicyVersion) -> Self {
+        Self {
+            version: Some(version),
+            ..self
         }
     }
 
@@ -112,6 +124,26 @@ impl PolicySet {
     /// The policies that cannot be read.
     pub fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
+    }
+
+    /// Whether they are objects of a cluster, or none; those from files have no version.
+    pub fn is_of_cluster(&self) -> bool {
+        self.policies
+            .iter()
+            .all(|policy| policy.version().is_some())
+    }
+
+    /// Whether these are exactly the policies of a cluster that has these versions of them.
+    pub fn is_of(&self, versions: &BTreeMap<String, PolicyVersion>) -> bool {
+        let readable = self.policies.iter();
+        let readable = readable.map(|policy| (policy.name(), policy.version()));
+        let unreadable = self.unreadable.iter();
+        let unreadable = unreadable.map(|lost| (lost.name(), lost.version.as_ref()));
+        let is_current = |(name, version): (&str, Option<&PolicyVersion>)| {
+            version.is_some() && version == versions.get(name)
+        };
+        self.policies.len() + self.unreadable.len() == versions.len()
+            && readable.chain(unreadable).all(is_current)
     }
 
     /// Whether some namespace may refuse a Pod: then one of an unknown namespace that cannot be read is refused.
@@ -257,34 +289,22 @@ impl PolicySet {
     }
 
     fn demands(&self, selection: &Selection) -> Demands {
-        let mut demands = Demands::default();
-        for place in &selection.selecting {
-            let policy = &self.policies[*place];
-            let rules = &policy.rules;
-            if rules.demands.is_empty() && rules.references.is_none() {
-                continue;
-            }
-            let source = demands.sources.len();
+        let policies = selection.selecting.iter();
+        let policies = policies.map(|place| (place, &self.policies[*place]));
+        let demanding = policies.filter(|(_, policy)| {
+            !policy.rules.demands.is_empty() || policy.rules.references.is_some()
+        });
+        Demands::of(demanding.map(|(place, policy)| {
             let exempting = selection.exempting.iter();
             let exempting = exempting.filter(|(of, _)| of == place);
-            demands.sources.push(Demander {
+            let demander = Demander {
                 name: policy.name.clone(),
                 exemptions: exempting
                     .map(|(_, number)| policy.exemptions[*number].clone())
                     .collect(),
-            });
-            demands
-                .references
-                .extend(rules.references.map(|action| (action, source)));
-            let demanded = rules.demands.iter().map(|(demand, action)| Demanded {
-                demand: demand.clone(),
-                action: *action,
-                source,
-            });
-            demands.demanded.extend(demanded);
-        }
-        demands.strictest_first();
-        demands
+            };
+            (&policy.rules, demander)
+        }))
     }
 }
 
@@ -294,7 +314,7 @@ fn name_sessions(policies: &mut [Compiled], cluster: &str) {
     let mut first = HashMap::new();
     for policy in policies {
         for grant in &mut policy.grants {
-            if let Source::Role(role) = &mut grant.source {
+            if let Source::Role(role) = &mut Arc::make_mut(grant).source {
                 let own = role.in_cluster(cluster);
                 let named = first.entry(own.clone());
                 let named = named.or_insert_with(|| own.named(cluster, &policy.name));

@@ -85,36 +85,76 @@ impl Entry {
 
 impl Reading {
     fn of(name: &str, spec: &Value, version: PolicyVersion, before: Option<&Self>) -> Self {
-        let (reason, message) = match EcrPolicySpec::deserialize(spec) {
-            Err(error) => ("Undecodable", format!("spec: {error}")),
-            Ok(spec) => match compile(name, &spec) {
-                Ok(compiled) => return Self::Valid(Box::new(compiled.of_version(version))),
-                Err(faults) => ("Invalid", sentences(&faults)),
-            },
+        let unread = match read_spec(name, spec, version) {
+            Ok(compiled) => return Self::Valid(Box::new(compiled)),
+            Err(unread) => unread,
         };
-        let selector = selector(spec);
         let unreadable = match before {
-            None => Unreadable::new(name, selector.as_ref(), None),
-            Some(Self::Valid(last)) => Unreadable::new(name, selector.as_ref(), Some(last)),
-            Some(Self::Lost { unreadable, .. }) => {
-                Unreadable::new(name, selector.as_ref(), None).or(unreadable)
-            }
+            None => unread.unreadable(None),
+            Some(Self::Valid(last)) => unread.unreadable(Some(last)),
+            Some(Self::Lost { unreadable, .. }) => unread.unreadable(None).or(unreadable),
         };
         Self::Lost {
             unreadable: Box::new(unreadable),
-            reason,
-            message,
+            reason: unread.reason,
+            message: unread.sentence(),
         }
     }
 }
 
-fn sentences(faults: &[Invalid]) -> String {
-    let told = faults.iter().take(MOST_TOLD).map(Invalid::to_string);
-    let mut told: Vec<String> = told.collect();
-    if faults.len() > MOST_TOLD {
-        told.push(format!("and {} more", faults.len() - MOST_TOLD));
+/// What is left of a policy that cannot be read.
+#[derive(Clone, Debug)]
+pub struct Unread {
+    name: String,
+    version: PolicyVersion,
+    selector: Option<NamespaceSelector>,
+    /// In one word.
+    reason: &'static str,
+    /// What is wrong with it, each in a sentence.
+    pub faults: Vec<String>,
+}
+
+/// Reads the spec of a policy, as that version of an object in a cluster holds it.
+///
+/// # Errors
+/// [`Unread`]: it is in force as one that grants nothing.
+pub fn read_spec(
+    name: &str,
+    spec: &Value,
+    version: PolicyVersion,
+) -> Result<Compiled, Box<Unread>> {
+    let (reason, faults) = match EcrPolicySpec::deserialize(spec) {
+        Err(error) => ("Undecodable", vec![format!("spec: {error}")]),
+        Ok(spec) => match compile(name, &spec) {
+            Ok(compiled) => return Ok(compiled.of_version(version)),
+            Err(faults) => ("Invalid", faults.iter().map(Invalid::to_string).collect()),
+        },
+    };
+    Err(Box::new(Unread {
+        name: name.to_owned(),
+        version,
+        selector: selector(spec),
+        reason,
+        faults,
+    }))
+}
+
+impl Unread {
+    /// As it is in force; `last` is what it was when it could be read.
+    pub fn unreadable(&self, last: Option<&Compiled>) -> Unreadable {
+        let unreadable = Unreadable::new(&self.name, self.selector.as_ref(), last);
+        unreadable.of_version(self.version.clone())
     }
-    told.join("; ")
+
+    fn sentence(&self) -> String {
+        let mut told: Vec<&str> = self.faults.iter().map(String::as_str).collect();
+        let more = format!("and {} more", told.len().saturating_sub(MOST_TOLD));
+        if told.len() > MOST_TOLD {
+            told.truncate(MOST_TOLD);
+            told.push(&more);
+        }
+        told.join("; ")
+    }
 }
 
 /// Whom a policy is about of which the rest cannot be read.

@@ -2,16 +2,21 @@
 
 use tokio::time::Instant;
 
+use super::RegisteredPods;
 use super::entry::Reading;
 use super::status::{Assumable, Facts, Standing, conflicts};
 use crate::event::{Event, Severity, Subject};
 use crate::policy::{Compiled, Identity};
 use crate::token::TokenCache;
 
-/// Whether it is in force.
-pub(super) fn standing(reading: &Reading) -> Standing<'_> {
+/// Whether it is in force, where we are asked about these Pods.
+pub(super) fn standing(reading: &Reading, registered: RegisteredPods) -> Standing<'_> {
     match reading {
-        Reading::Valid(policy) if policy.judges_all_images() => Standing::PartlyBlind,
+        Reading::Valid(policy)
+            if policy.judges_all_images() && registered == RegisteredPods::Ecr =>
+        {
+            Standing::PartlyBlind
+        }
         Reading::Valid(_) => Standing::InForce,
         Reading::Lost {
             reason, message, ..

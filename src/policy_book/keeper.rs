@@ -18,7 +18,7 @@ use super::entry::Entry;
 use super::facts::{assumable, event, standing};
 use super::metrics::Metrics;
 use super::status::{Assumable, Facts, essence, wanted};
-use super::{PolicyBook, PolicyObject, PolicyStore};
+use super::{PolicyBook, PolicyObject, PolicyStore, RegisteredPods};
 use crate::clock::Clock;
 use crate::event::Events;
 use crate::health::Condition;
@@ -64,6 +64,8 @@ pub struct KeeperParts {
     pub condition: Condition,
     /// Tells those who wrote the policies.
     pub events: Arc<Events>,
+    /// Which Pods we are asked about.
+    pub registered: RegisteredPods,
     /// Whose writes these are; replicas take the policies each in an order of its own.
     pub instance: String,
 }
@@ -226,7 +228,7 @@ impl StatusKeeper {
         };
         let facts = Facts {
             generation: object.generation,
-            standing: standing(&entry.reading),
+            standing: standing(&entry.reading, self.parts.registered),
             namespaces: counted.namespaces,
             isolation: &counted.isolation,
             conflicts: &counted.conflicts,

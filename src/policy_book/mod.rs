@@ -14,15 +14,28 @@ mod metrics;
 mod status;
 
 use futures_util::future::BoxFuture;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::secret::StoreError;
 pub use book::{BookParts, PolicyBook};
 pub use census::Census;
+pub use entry::{Unread, read_spec};
 pub use files::{FileKeeper, FileKeeperParts, PolicySource};
 pub use keeper::{KeeperParts, StatusKeeper};
 pub use metrics::Metrics;
 pub use status::{Assumable, Facts, Standing, wanted};
+
+/// Which Pods the API server asks about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum RegisteredPods {
+    /// Those that name something like ECR.
+    #[default]
+    Ecr,
+    /// Every one, so that rules about all images see all images.
+    All,
+}
 
 /// An EcrPolicy as it is stored.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -139,7 +139,8 @@ fn ready(standing: Standing<'_>) -> Said {
             "False",
             "NotRegistered",
             "the policy is in force, but its rules about all images (allowedImages, onlyEcr) see only Pods that also name an \
-             image of ECR: the API server asks about no others"
+             image of ECR: the API server asks about no others, until all Pods are registered (webhooks.allImages of the \
+             chart)"
                 .to_owned(),
         ),
         Standing::Lost(reason, message) => {

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::inventory::{Found, Inventory};
 use crate::policy::{Labels, Policy};
 use crate::rulebook::Rulebook;
-use crate::secret::{Granted, Known, Put, SecretWriter, StoreError};
+use crate::secret::{Known, Put, Revocation, SecretWriter, StoreError};
 use crate::service_account::ServiceAccountStore;
 use crate::token::{Token, TokenCache, Urgency};
 
@@ -163,8 +163,9 @@ impl Refresh {
             Err(error) => return outcome.and_failed(error),
         };
         let known = known.as_deref();
-        let revokes = known.is_some_and(|known| self.parts.writer.revokes(known, &granted));
-        if needs.wanted.is_empty() && !revokes {
+        let revoked = known.map(|known| self.parts.writer.revocation(known, &granted));
+        let revoked = revoked.unwrap_or_default();
+        if needs.wanted.is_empty() && revoked.is_empty() {
             return outcome;
         }
         let wanted = self.with_others(policy, needs.wanted, known);
@@ -181,12 +182,12 @@ impl Refresh {
                 }
             }
         }
-        if minted.is_empty() && !revokes {
+        if minted.is_empty() && revoked.is_empty() {
             return outcome;
         }
-        match self.put(namespace, &minted, &granted).await {
+        match self.put(namespace, &minted, &revoked).await {
             Ok(written) => {
-                outcome.revoked = revokes;
+                outcome.revoked = !revoked.is_empty();
                 let outcome = outcome.fresh(minted.iter().map(fresh).collect(), written);
                 if minted.is_empty() {
                     return outcome;
@@ -202,14 +203,20 @@ impl Refresh {
         &self,
         namespace: &str,
         minted: &[(&Need, Arc<Token>)],
-        granted: Granted<'_>,
+        revoked: &Revocation,
     ) -> Result<bool, String> {
         // The namespace may have another tenant's labels by now.
         let wanted = minted
             .iter()
             .map(|(need, _)| (need.key.as_str(), &need.token.identity));
-        let confirmed = self.parts.rulebook.confirm(namespace, wanted).await;
+        let rulebook = &self.parts.rulebook;
+        let confirmed = rulebook.confirm(namespace, wanted).await;
         confirmed.map_err(|error| error.to_string())?;
+        if !revoked.is_empty() {
+            let entries = revoked.entries();
+            let confirmed = rulebook.confirm_ungranted(namespace, entries).await;
+            confirmed.map_err(|error| error.to_string())?;
+        }
         if self.wish.dry_run {
             return Ok(true);
         }
@@ -218,7 +225,7 @@ impl Refresh {
             .iter()
             .map(|(need, token)| need.put(token, now))
             .collect();
-        let written = self.parts.writer.put(namespace, &puts, granted).await;
+        let written = self.parts.writer.put(namespace, &puts, revoked).await;
         written.map_err(|error| error.to_string())
     }
 

@@ -1,6 +1,7 @@
 //! The policies in force, and what they come to in each namespace: compiled when they or the namespace change, never for
 //! an admission.
 
+mod census;
 mod edition;
 mod live;
 
@@ -11,13 +12,15 @@ use tokio::sync::watch;
 use crate::namespace::NamespaceIndex;
 use crate::policy::{Identity, Policy, PolicySet};
 use crate::secret::StoreError;
+use census::Census;
 use edition::Edition;
-pub use live::{LiveReads, NothingLive, Unconfirmed};
+pub use live::{LiveReads, NothingLive, PolicyVersions, Unconfirmed};
 
 /// The policies in force. Everybody who judges asks here; whoever watches policies puts others in force.
 pub struct Rulebook {
     namespaces: Arc<NamespaceIndex>,
     live: Arc<dyn LiveReads>,
+    census: Census,
     edition: RwLock<Arc<Edition>>,
     /// Counts up.
     changes: watch::Sender<u64>,
@@ -28,6 +31,7 @@ impl Rulebook {
     pub fn new(set: PolicySet, namespaces: Arc<NamespaceIndex>, live: Arc<dyn LiveReads>) -> Self {
         Self {
             namespaces,
+            census: Census::new(Arc::clone(&live)),
             live,
             edition: RwLock::new(Arc::new(Edition::new(set))),
             changes: watch::Sender::new(0),
@@ -99,6 +103,21 @@ impl Rulebook {
             return Ok(());
         }
         live::confirm(&*self.live, &self.set(), namespace, &roles).await
+    }
+
+    /// Makes sure, by the namespace and the policies as they are at this moment, that entries of a namespace's Secret are
+    /// granted there no more, before they are taken out: a mirror that lags would take them from the rightful tenant. Of
+    /// each, the `auths` key and the fingerprint of the identity. They must have been in the Secret before this is asked.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`]: none of them may be taken out then.
+    pub async fn confirm_ungranted<'e>(
+        &self,
+        namespace: &str,
+        entries: impl Iterator<Item = (&'e str, &'e str)> + Send,
+    ) -> Result<(), Unconfirmed> {
+        let set = self.set();
+        live::confirm_ungranted(&*self.live, &self.census, &set, namespace, entries).await
     }
 
     /// Whether an entry of a namespace's Secret is what is granted there; `true` while nobody can tell.

@@ -150,14 +150,21 @@ impl Known {
         self.entries.iter().map(|held| &*held.key)
     }
 
-    /// The keys of entries that are not granted. What a newer version or policy generation wrote is left to that.
-    pub(super) fn ungranted(&self, granted: Granted<'_>) -> impl Iterator<Item = &str> {
+    /// The entries that are not granted, each by its key and the fingerprint of its identity. What a newer version or
+    /// policy generation wrote is left to that.
+    pub(super) fn ungranted(&self, granted: Granted<'_>) -> impl Iterator<Item = (&str, &str)> {
         let ours = self
             .entries
             .iter()
             .filter(|held| self.owned && held.version <= VERSION && held.generation == GENERATION);
-        ours.filter(move |held| !granted(&held.key, &held.identity))
-            .map(|held| &*held.key)
+        ours.map(|held| (&*held.key, &*held.identity))
+            .filter(move |(key, identity)| !granted(key, identity))
+    }
+
+    /// Whether it holds an entry under that key, made with the identity of that fingerprint.
+    pub(super) fn holds(&self, key: &str, identity: &str) -> bool {
+        self.held(key)
+            .is_some_and(|held| *held.identity == *identity)
     }
 
     /// How each entry stands that is not retiring.

@@ -12,6 +12,7 @@ mod names;
 mod needless;
 mod pods;
 mod refusals;
+mod revocation;
 mod write;
 
 use futures_util::future::BoxFuture;
@@ -24,6 +25,7 @@ pub use index::{Lookup, SecretIndex};
 pub use known::{Known, Standing, Wanted};
 pub use metrics::Metrics;
 pub use pods::{PodImages, PodPage, PodSight};
+pub use revocation::Revocation;
 pub use write::{Put, SecretWriter};
 
 /// Whether an entry, by its `auths` key and the fingerprint of its identity, is what its namespace is granted.

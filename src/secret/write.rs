@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::metrics::Metrics;
 use super::refusals::Refusals;
 use super::{
-    Granted, Known, Lookup, PodImages, SecretIndex, SecretStore, StoreError, StoreErrorKind,
+    Known, Lookup, PodImages, Revocation, SecretIndex, SecretStore, StoreError, StoreErrorKind,
     StoredSecret, Wanted, WriteError,
 };
 use crate::clock::Clock;
@@ -39,11 +39,11 @@ pub struct Put<'a> {
     pub used_at: Timestamp,
 }
 
-/// What is to be in a Secret after a write: these entries, and of the others those that are granted.
+/// What is to be in a Secret after a write: these entries, and of the others all that are not revoked.
 #[derive(Clone, Copy)]
 pub(super) struct Aim<'a> {
     pub(super) puts: &'a [Put<'a>],
-    pub(super) granted: Granted<'a>,
+    pub(super) revocation: &'a Revocation,
 }
 
 /// Puts entries into Secrets.
@@ -126,7 +126,7 @@ impl SecretWriter {
     }
 
     /// Makes sure that the namespace's Secret holds `puts`, each at least as fresh as the token that came with it, and
-    /// nothing that is not granted. Tells whether anything had to be written.
+    /// nothing that is revoked. Tells whether anything had to be written.
     ///
     /// # Errors
     /// [`WriteError`]; nothing was changed then.
@@ -134,9 +134,9 @@ impl SecretWriter {
         &self,
         namespace: &str,
         puts: &[Put<'_>],
-        granted: Granted<'_>,
+        revocation: &Revocation,
     ) -> Result<bool, WriteError> {
-        let aim = Aim { puts, granted };
+        let aim = Aim { puts, revocation };
         let mut expect_none = match self.index.look_up(namespace) {
             Lookup::Known(known) if self.is_done(&known, aim) => return Ok(false),
             Lookup::Known(_) | Lookup::Unsure => false,
@@ -239,7 +239,7 @@ impl SecretWriter {
             .copied()
             .collect();
         let trusted = known.is_trusted(self.clock.monotonic());
-        let revoked: Vec<&str> = self.revoked(&known, aim.granted).collect();
+        let revoked: Vec<&str> = aim.revocation.of(&known).collect();
         if pending.is_empty() && trusted && revoked.is_empty() {
             self.metrics.wrote("unchanged");
             return Ok(Round::Done { written: false });

@@ -113,7 +113,7 @@ fn the_program_takes_the_configuration_that_the_chart_makes() {
 }
 
 /// What the chart decides by values of its own.
-const DECIDED: [&str; 13] = [
+const DECIDED: [&str; 14] = [
     "adminListen",
     "clientCa",
     "drainTime",
@@ -121,6 +121,7 @@ const DECIDED: [&str; 13] = [
     "listen",
     "namespace",
     "namespaceMode",
+    "registeredPods",
     "selfManaged.service",
     "selfManaged.tlsSecretName",
     "selfManaged.webhookConfiguration",

@@ -12,7 +12,7 @@ fn read(name: &str) -> String {
 fn the_dockerfile_and_the_build_without_an_engine_run_the_same_program_as_the_same_user() {
     let config: Value = serde_json::from_str(&read("config.json")).unwrap();
     let dockerfile = read("Dockerfile");
-    let last_stage = dockerfile.split("FROM scratch").nth(1).unwrap();
+    let last_stage = dockerfile.split("FROM scratch\n").nth(1).unwrap();
     let said = |instruction: &str| {
         let mut lines = last_stage.lines();
         lines.find_map(|line| line.strip_prefix(instruction)?.strip_prefix(' '))
@@ -53,10 +53,20 @@ fn the_dockerfile_puts_the_same_two_files_there_as_the_build_without_an_engine()
         assert!(dockerfile.contains(by_engine), "{by_engine}");
     }
     assert_eq!(build.matches("install -m").count(), 2, "and no other");
-    assert_eq!(
-        dockerfile.matches("\nCOPY --from").count(),
-        2,
-        "and no other"
+    let (_, last_stage) = dockerfile.split_once("FROM scratch\n").unwrap();
+    assert_eq!(last_stage.matches("COPY ").count(), 2, "and no other");
+}
+
+#[test]
+fn the_layout_that_the_dockerfile_gives_out_is_what_the_build_without_an_engine_made() {
+    let dockerfile = read("Dockerfile");
+    assert!(dockerfile.contains("\nRUN image/build /layout \"$TARGETARCH\"\n"));
+    let stages = dockerfile.split("\nFROM ");
+    let mut layout = stages.filter_map(|stage| stage.strip_prefix("scratch AS layout\n"));
+    assert_eq!(layout.next().unwrap(), "COPY --from=build /layout /\n");
+    assert!(
+        !dockerfile.contains("PROFILE"),
+        "what is shipped, as image/build does unless told"
     );
 }
 

@@ -7,7 +7,7 @@ use ecr_admission::namespace::Namespace;
 use ecr_admission::policy::spec::EcrPolicySpec;
 use ecr_admission::policy::{Labels, Policy, PolicySet, PolicyVersion, compile};
 use ecr_admission::refresh::{Scope, Verdict};
-use ecr_admission::rulebook::{LiveReads, Rulebook};
+use ecr_admission::rulebook::{LiveReads, PolicyVersions, Rulebook};
 use ecr_admission::secret::{DataWriter, StoreError};
 use futures_util::future::{BoxFuture, ready};
 
@@ -39,6 +39,10 @@ impl LiveReads for Live {
         &'a self,
         _name: &'a str,
     ) -> BoxFuture<'a, Result<Option<PolicyVersion>, StoreError>> {
+        panic!("policies from files have no version")
+    }
+
+    fn policies(&self) -> BoxFuture<'_, Result<Option<PolicyVersions>, StoreError>> {
         panic!("policies from files have no version")
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod all_pods;
 mod certificates;
 mod chart;
 #[path = "../blackbox/secret_store/contract.rs"]
@@ -32,6 +33,7 @@ mod pins;
 mod pki;
 mod policies;
 mod policies_in_force;
+mod policies_removed;
 #[path = "../blackbox/support/proxy.rs"]
 mod proxy;
 mod reconciliation;

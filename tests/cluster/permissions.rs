@@ -166,7 +166,7 @@ fn others_create_secrets_as_before() {
 }
 
 /// A verb on a resource (with its group, as in `things.example.com`), and the name that it is limited to.
-type Permission = (String, String, Option<String>);
+pub(crate) type Permission = (String, String, Option<String>);
 
 /// The control planes in which a mode is on that needs more; their names begin so.
 const MODES: [&str; 3] = ["service-accounts", "repositories", "policies"];
@@ -176,7 +176,7 @@ const MODES: [&str; 3] = ["service-accounts", "repositories", "policies"];
 const USED_LATER: (&str, &str, &str) = ("repositories", "patch", "secrets");
 
 /// What these manifests grant.
-fn granted(objects: &[Value]) -> BTreeSet<Permission> {
+pub(crate) fn granted(objects: &[Value]) -> BTreeSet<Permission> {
     let granting = objects
         .iter()
         .filter(|object| ["Role", "ClusterRole"].contains(&object["kind"].as_str().unwrap()));
@@ -216,7 +216,7 @@ fn qualified(resource: &str, group: &str) -> String {
 
 /// What the account was allowed and did, and what it was forbidden, by the audit logs of those control planes of this
 /// version that are selected; the attempts above, made with kubectl, left out.
-fn used(selected: impl Fn(&str) -> bool) -> [BTreeSet<Permission>; 2] {
+pub(crate) fn used(selected: impl Fn(&str) -> bool) -> [BTreeSet<Permission>; 2] {
     let planes = std::fs::read_dir(std::env::var("CLUSTER_FOLDER").unwrap()).unwrap();
     let planes = planes.map(|plane| plane.unwrap());
     let planes = planes.filter(|plane| selected(plane.file_name().to_str().unwrap()));
@@ -250,6 +250,12 @@ fn used(selected: impl Fn(&str) -> bool) -> [BTreeSet<Permission>; 2] {
     used
 }
 
+/// Whether it is among these, by its name or for all.
+pub(crate) fn grants(granted: &BTreeSet<Permission>, this: &Permission) -> bool {
+    let (verb, resource, _) = this;
+    granted.contains(this) || granted.contains(&(verb.clone(), resource.clone(), None))
+}
+
 fn usual() -> BTreeSet<Permission> {
     granted(&["rbac.yaml", "certificates.yaml"].map(manifest).concat())
 }
@@ -278,12 +284,9 @@ fn what_a_mode_is_granted_is_what_it_uses() {
         for (mode, manifests) in MODES.iter().zip(manifests) {
             let [used, _] = used(|plane| plane.starts_with(mode));
             let (usual, granted) = (usual(), granted(&manifests));
-            for (verb, resource, name) in &used {
-                let any = (verb.clone(), resource.clone(), None);
-                let this = (verb.clone(), resource.clone(), name.clone());
-                let may = |set: &BTreeSet<Permission>| set.contains(&any) || set.contains(&this);
+            for this in &used {
                 assert!(
-                    may(&usual) || may(&granted),
+                    grants(&usual, this) || grants(&granted, this),
                     "{mode}: what grants {this:?}?"
                 );
             }

@@ -13,20 +13,25 @@ use crate::harness::webhook::{Settings, Webhook};
 use crate::harness::{eventually, run};
 use crate::https::{Client, request, text};
 
-const POLICIES: &str = "/apis/ecr-admission.dev/v1alpha1/ecrpolicies";
+pub(crate) const POLICIES: &str = "/apis/ecr-admission.dev/v1alpha1/ecrpolicies";
 const DEFINITION: &str =
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ecrpolicies.ecr-admission.dev";
-const ACCOUNT: &str = "123456789012";
+pub(crate) const ACCOUNT: &str = "123456789012";
 
 /// A control plane, and two replicas that go by the policies in it.
-struct Scene {
-    plane: ControlPlane,
-    _ecr: EcrDouble,
-    replicas: Vec<Webhook>,
+pub(crate) struct Scene {
+    pub(crate) plane: ControlPlane,
+    pub(crate) ecr: EcrDouble,
+    pub(crate) replicas: Vec<Webhook>,
 }
 
 impl Scene {
-    async fn start(name: &str) -> Self {
+    pub(crate) async fn start(name: &str) -> Self {
+        Self::start_with(name, &[]).await
+    }
+
+    /// With more arguments for both.
+    pub(crate) async fn start_with(name: &str, more: &[&str]) -> Self {
         let plane = ControlPlane::start(name).await;
         install_permissions(&plane).await;
         for file in ["crd.yaml", "policies.yaml"] {
@@ -36,17 +41,18 @@ impl Scene {
         let mut replicas = Vec::new();
         for name in ["one", "two"] {
             let settings = Settings::files(&plane.folder).with_roles(&ecr);
-            let chosen = ["--policy-source", "Cluster"].map(Into::into);
-            replicas.push(Webhook::start_with(&plane, &ecr, name, settings.with(chosen)).await);
+            let chosen = [&["--policy-source", "Cluster"], more].concat();
+            let settings = settings.with(chosen.into_iter().map(Into::into));
+            replicas.push(Webhook::start_with(&plane, &ecr, name, settings).await);
         }
         Self {
             plane,
-            _ecr: ecr,
+            ecr,
             replicas,
         }
     }
 
-    async fn apply(&self, name: &str, spec: &Value) {
+    pub(crate) async fn apply(&self, name: &str, spec: &Value) {
         let policy = json!({
             "apiVersion": "ecr-admission.dev/v1alpha1",
             "kind": "EcrPolicy",
@@ -62,7 +68,7 @@ impl Scene {
     }
 
     /// Whether a replica lets a Pod into a namespace.
-    async fn admits(&self, replica: &Webhook, namespace: &str) -> bool {
+    pub(crate) async fn admits(&self, replica: &Webhook, namespace: &str) -> bool {
         let review = json!({
             "kind": "AdmissionReview",
             "apiVersion": "admission.k8s.io/v1",
@@ -86,7 +92,7 @@ impl Scene {
     }
 
     /// Waits until every replica does, or none; and tells how long that took.
-    async fn all(&self, namespace: &str, admit: bool) -> Duration {
+    pub(crate) async fn all(&self, namespace: &str, admit: bool) -> Duration {
         let started = Instant::now();
         eventually("every replica goes by the policies", async || {
             let answers = self.replicas.iter();
@@ -117,7 +123,7 @@ impl Scene {
         })
     }
 
-    async fn comes_to_say(&self, name: &str, kind: &str, wanted: &str) {
+    pub(crate) async fn comes_to_say(&self, name: &str, kind: &str, wanted: &str) {
         eventually("the status says so", async || {
             self.says(name, kind).await == wanted
         })

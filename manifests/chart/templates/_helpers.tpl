@@ -102,6 +102,9 @@ annotations:
 {{- $_ := set $config "listen" (include "ecr-admission.address" (list . .Values.ports.webhook)) -}}
 {{- $_ := set $config "adminListen" (include "ecr-admission.address" (list . .Values.ports.admin)) -}}
 {{- $_ := set $config "namespaceMode" .Values.namespaces.mode -}}
+{{- if .Values.webhooks.allImages.enabled -}}
+{{- $_ := set $config "registeredPods" "All" -}}
+{{- end -}}
 {{- $_ := set $config "graceTime" (printf "%ds" (int .Values.shutdown.graceSeconds)) -}}
 {{- $_ := set $config "drainTime" (printf "%ds" (int .Values.shutdown.drainSeconds)) -}}
 {{- if include "ecr-admission.self-managed" . -}}

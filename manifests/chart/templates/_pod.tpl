@@ -25,23 +25,32 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.affinity }}
+# Not a spread over hostnames: the scheduler leaves a node without a zone out of every such spread as soon as one is over zones.
 affinity:
+  {{- with .Values.affinity }}
   {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- else }}
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "ecr-admission.selector" . | nindent 14 }}
+          matchLabelKeys: [pod-template-hash]
+  {{- end }}
 topologySpreadConstraints:
   {{- with .Values.topologySpreadConstraints }}
   {{- toYaml . | nindent 2 }}
   {{- else }}
-  {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-  - topologyKey: {{ $key }}
+  - topologyKey: topology.kubernetes.io/zone
     maxSkew: 1
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
-        {{- include "ecr-admission.selector" $ | nindent 8 }}
+        {{- include "ecr-admission.selector" . | nindent 8 }}
     matchLabelKeys: [pod-template-hash]
-  {{- end }}
   {{- end }}
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}

@@ -60,3 +60,12 @@ annotations:
 {{ include "ecr-admission.images" . }}.exists(
   image, image.matches(r'(?i)^([a-z][a-z0-9+-]*://)?([^/]*[._-])?ecr'))
 {{- end -}}
+
+{{/* A matchCondition: of updates, only those that change an image. */}}
+{{- define "ecr-admission.changes-an-image" -}}
+- name: changes-an-image
+  expression: |-
+    request.operation != 'UPDATE' ||
+    {{- include "ecr-admission.images" "object.spec" | nindent 4 }} !=
+    {{- include "ecr-admission.images" "oldObject.spec" | nindent 4 }}
+{{- end -}}

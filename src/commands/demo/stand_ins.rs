@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use crate::clock::{Clock, add};
 use crate::namespace::Namespace;
 use crate::policy::PolicyVersion;
-use crate::rulebook::LiveReads;
+use crate::rulebook::{LiveReads, PolicyVersions};
 use crate::secret::{PodImages, PodPage, StoreError};
 use crate::token::{MintError, Token, TokenKey, TokenSource};
 
@@ -44,6 +44,10 @@ impl LiveReads for NoLabels {
         &'a self,
         _name: &'a str,
     ) -> BoxFuture<'a, Result<Option<PolicyVersion>, StoreError>> {
+        ready(Ok(None)).boxed()
+    }
+
+    fn policies(&self) -> BoxFuture<'_, Result<Option<PolicyVersions>, StoreError>> {
         ready(Ok(None)).boxed()
     }
 }

@@ -1,5 +1,7 @@
 //! What a policy lets its namespaces pull.
 
+use std::sync::Arc;
+
 use super::{Faults, Path, role, syntax};
 use crate::image::ecr::{EcrHost, Partition, is_account};
 use crate::policy::identity::{Identity, RoleIdentity};
@@ -67,7 +69,7 @@ pub(super) fn compile(
     given: &[spec::Grant],
     at: &Path,
     faults: &mut Faults,
-) -> Vec<Grant> {
+) -> Vec<Arc<Grant>> {
     let mut grants = Vec::with_capacity(given.len());
     for (index, grant) in given.iter().enumerate() {
         check(grant, &at.item(index), faults);
@@ -76,7 +78,7 @@ pub(super) fn compile(
             (None, Credentials::Provide) => Source::Controller,
             (_, Credentials::Skip) => Source::Nodes,
         };
-        grants.push(compile_one(grant, source));
+        grants.push(Arc::new(compile_one(grant, source)));
     }
     role::check_all(given, at, faults);
     check_keys(&grants, at, faults);
@@ -192,7 +194,7 @@ fn region_fault(text: &str) -> Option<String> {
 }
 
 /// The kubelet finds credentials by host and path prefix: what no such key can tell apart cannot have two identities.
-fn check_keys(grants: &[Grant], at: &Path, faults: &mut Faults) {
+fn check_keys(grants: &[Arc<Grant>], at: &Path, faults: &mut Faults) {
     for (i, one) in grants.iter().enumerate() {
         for (j, two) in grants.iter().enumerate() {
             let apart = one.source == two.source

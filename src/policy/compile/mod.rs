@@ -9,6 +9,7 @@ mod syntax;
 mod validation;
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::spec::{EcrPolicySpec, MOST_EXEMPTIONS, MOST_GRANTS};
 use super::{OnFailure, RoleIdentity};
@@ -35,7 +36,8 @@ pub struct Invalid {
 pub struct Compiled {
     pub(super) name: String,
     pub(super) selector: Selector,
-    pub(super) grants: Vec<Grant>,
+    /// Shared by the namespaces that it selects, as its demands are.
+    pub(super) grants: Vec<Arc<Grant>>,
     pub(super) rules: Rules,
     pub(super) exemptions: Vec<Exemption>,
     pub(super) on_failure: Option<OnFailure>,

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::syntax;
 use crate::image::ecr::is_account;
-use crate::policy::pattern::{Repository, glob};
+use crate::policy::glob::glob;
+use crate::policy::pattern::Repository;
 use crate::policy::spec;
 
 /// The longest session policy that STS takes, in characters (AssumeRole, `Policy`). There is a second limit, on a packed
@@ -56,7 +57,7 @@ fn places<'g>(registry: &'g str, grant: &'g spec::Grant) -> Vec<(&'g str, &'g st
     match &grant.regions {
         None => vec![(account, region)],
         Some(regions) => {
-            let fits = |own: &&String| glob(region.as_bytes(), own.as_bytes(), b'.');
+            let fits = |own: &&String| glob(region, own, b'.');
             let regions = regions.iter().filter(fits);
             regions.map(|own| (account, own.as_str())).collect()
         }
@@ -168,7 +169,7 @@ mod tests {
 
     /// What AWS's pattern matches: its star is any run of characters.
     fn aws_matches(pattern: &str, name: &str) -> bool {
-        glob(pattern.as_bytes(), name.as_bytes(), b'\0')
+        glob(pattern, name, b'\0')
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Faults, Path, syntax};
-use crate::policy::pattern::any_name;
+use crate::policy::glob::any_name;
 use crate::policy::spec::{MOST_TERMS, MatchExpression, NamespaceSelector, SelectorOperator};
 
 /// A namespace's labels. The one that the API server puts on every namespace, its name, may be missing: it is known.

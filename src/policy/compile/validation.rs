@@ -1,11 +1,13 @@
 //! What a policy demands of images.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::{Faults, Path, syntax};
 use crate::image::ecr::is_account;
 use crate::policy::Action;
-use crate::policy::pattern::{ImagePattern, any_name};
+use crate::policy::glob::{Glob, any_name};
+use crate::policy::pattern::ImagePattern;
 use crate::policy::spec::{self, EcrPolicySpec, MOST_PATTERNS};
 
 /// The rules of a policy.
@@ -15,19 +17,19 @@ pub(in crate::policy) struct Rules {
     pub(in crate::policy) references: Option<Action>,
     /// What an image leads to that no grant covers; only of policies with grants.
     pub(in crate::policy) granted: Option<Action>,
-    pub(in crate::policy) demands: Vec<(Demand, Action)>,
+    pub(in crate::policy) demands: Vec<(Arc<Demand>, Action)>,
 }
 
 /// What an image must be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(in crate::policy) enum Demand {
     TagRequired,
-    FixedTag { mutable: Vec<String> },
+    FixedTag { mutable: Vec<Glob> },
     DigestRequired,
     AllowedImages(Vec<ImagePattern>),
     OnlyEcr { except: Vec<ImagePattern> },
-    AllowedAccounts(BTreeSet<String>),
-    AllowedRegions(BTreeSet<String>),
+    AllowedAccounts(HashSet<String>),
+    AllowedRegions(HashSet<String>),
 }
 
 /// Images to which a policy's rules do not apply.
@@ -42,8 +44,9 @@ pub(in crate::policy) struct Exemption {
 impl Rules {
     pub(super) fn judge_all_images(&self) -> bool {
         let mut demands = self.demands.iter();
-        demands
-            .any(|(demand, _)| matches!(demand, Demand::AllowedImages(_) | Demand::OnlyEcr { .. }))
+        demands.any(|(demand, _)| {
+            matches!(**demand, Demand::AllowedImages(_) | Demand::OnlyEcr { .. })
+        })
     }
 }
 
@@ -84,12 +87,12 @@ pub(super) fn compile(spec: &EcrPolicySpec, at: &Path, faults: &mut Faults) -> R
     let action = |own: Option<Action>| own.unwrap_or(spec.action);
     let plain = |rule: &Option<spec::Plain>| rule.map(|rule| action(rule.action));
     let mut demands = Vec::new();
-    let mut demand = |demand, own| demands.push((demand, action(own)));
+    let mut demand = |demand, own| demands.push((Arc::new(demand), action(own)));
     if let Some(rule) = given.tag_required {
         demand(Demand::TagRequired, rule.action);
     }
     if let Some(rule) = &given.mutable_tags {
-        let mutable = rule.tags.clone();
+        let mutable = rule.tags.iter().map(|tag| Glob::new(tag)).collect();
         demand(Demand::FixedTag { mutable }, rule.action);
     }
     if let Some(rule) = given.digest_required {

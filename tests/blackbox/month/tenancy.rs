@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ecr_admission::policy::{Identity, Labels, Policy, PolicySet, PolicyVersion, compile};
+use ecr_admission::rulebook::PolicyVersions;
 use tokio::time::Instant;
 
 /// The policies, one for each kind of namespace: for those without a tenant's label, whose images the controller's own
@@ -125,6 +126,14 @@ impl Tenancy {
         let mut policies = POLICIES.iter().zip(&self.policies);
         let (_, posted) = policies.find(|((known, _), _)| *known == name)?;
         posted.version(name)
+    }
+
+    /// The versions of all policies.
+    pub(crate) fn versions(&self) -> PolicyVersions {
+        let there = POLICIES.iter().zip(&self.policies);
+        let there = there
+            .filter_map(|((name, _), posted)| Some(((*name).to_owned(), posted.version(name)?)));
+        there.collect()
     }
 
     /// What replicas read.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ecr_admission::clock::Clock;
 use ecr_admission::namespace::Namespace as ANamespace;
 use ecr_admission::policy::PolicyVersion;
-use ecr_admission::rulebook::LiveReads;
+use ecr_admission::rulebook::{LiveReads, PolicyVersions};
 use ecr_admission::secret::memory::{MemorySecretStore, NamespacePhase};
 use ecr_admission::secret::{
     PodImages, PodPage, SecretContent, SecretMetadata, SecretStore, StoreError, StoreErrorKind,
@@ -277,6 +277,10 @@ impl LiveReads for Link {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<PolicyVersion>, StoreError>> {
         Box::pin(self.call(async move { Ok(self.world.lock().tenancy.version(name)) }))
+    }
+
+    fn policies(&self) -> BoxFuture<'_, Result<Option<PolicyVersions>, StoreError>> {
+        Box::pin(self.call(async move { Ok(Some(self.world.lock().tenancy.versions())) }))
     }
 }
 

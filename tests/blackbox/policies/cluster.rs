@@ -11,7 +11,7 @@ use ecr_admission::namespace::{Namespace, NamespaceIndex};
 use ecr_admission::policy::{Decision, Identity, Labels, Policy, PolicySet, decide};
 use ecr_admission::policy_book::memory::MemoryPolicies;
 use ecr_admission::policy_book::{
-    BookParts, KeeperParts, Metrics, PolicyBook, PolicyObject, StatusKeeper,
+    BookParts, KeeperParts, Metrics, PolicyBook, PolicyObject, RegisteredPods, StatusKeeper,
 };
 use ecr_admission::rulebook::{NothingLive, Rulebook};
 use ecr_admission::token::{self, TokenCache, TokenKey, Urgency};
@@ -58,7 +58,12 @@ impl Drop for Replica {
 }
 
 impl Replica {
-    fn start(store: &Arc<MemoryPolicies>, events: &Arc<Events>, seed: u64) -> Self {
+    fn start(
+        store: &Arc<MemoryPolicies>,
+        events: &Arc<Events>,
+        seed: u64,
+        registered: RegisteredPods,
+    ) -> Self {
         let clock = Clock::simulated("2026-11-21T00:00:00Z".parse().unwrap(), seed);
         let mut registry = Registry::default();
         let namespaces = Arc::new(NamespaceIndex::with_labels());
@@ -87,6 +92,7 @@ impl Replica {
             metrics,
             condition: health.condition("policy-status"),
             events: Arc::clone(events),
+            registered,
             instance: seed.to_string(),
         });
         let running = Arc::clone(&book);
@@ -149,7 +155,12 @@ impl Replica {
 impl World {
     /// So many replicas that have listed the namespaces `a` and `b`, and no policy.
     pub(super) async fn start(replicas: u64) -> Self {
-        let world = Self::unlisted(replicas);
+        Self::start_asked_about(replicas, RegisteredPods::Ecr).await
+    }
+
+    /// The same, which are asked about these Pods.
+    pub(super) async fn start_asked_about(replicas: u64, registered: RegisteredPods) -> Self {
+        let world = Self::new(replicas, registered);
         for replica in &world.replicas {
             replica.book.listed(&[].into(), "0");
         }
@@ -158,6 +169,10 @@ impl World {
     }
 
     pub(super) fn unlisted(replicas: u64) -> Self {
+        Self::new(replicas, RegisteredPods::Ecr)
+    }
+
+    fn new(replicas: u64, registered: RegisteredPods) -> Self {
         let store = Arc::new(MemoryPolicies::default());
         let board = Arc::new(Noticeboard::default());
         let clock = Clock::simulated("2026-11-21T00:00:00Z".parse().unwrap(), 9);
@@ -167,7 +182,7 @@ impl World {
         let replicas = 0..replicas;
         let world = Self {
             replicas: replicas
-                .map(|seed| Replica::start(&store, &events, seed))
+                .map(|seed| Replica::start(&store, &events, seed, registered))
                 .collect(),
             telling: tokio::spawn(async move { telling.run().await }),
             store,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ecr_admission::policy_book::RegisteredPods;
 use ecr_admission::secret::{StoreError, StoreErrorKind};
 use ecr_admission::token::MintErrorKind;
 use serde_json::{Value, json};
@@ -144,6 +145,18 @@ async fn a_policy_without_grants_says_nothing_about_identities() {
     assert_eq!(world.says("digests", "RoleAssumable"), "");
     // Nobody asks about Pods without any image of ECR.
     assert_eq!(world.says("ecr", "Ready"), "False NotRegistered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_pods_are_registered_rules_about_all_images_are_in_force() {
+    let world = World::start_asked_about(1, RegisteredPods::All).await;
+    world.apply("ecr", json!({"validation": {"onlyEcr": {}}}));
+    let listed = json!({"validation": {"allowedImages": {"images": ["registry.k8s.io/**"]}}});
+    world.apply("listed", listed);
+    settle(&world, &["ecr", "listed"]).await;
+    for policy in ["ecr", "listed"] {
+        assert_eq!(world.says(policy, "Ready"), "True Compiled");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use ecr_admission::namespace::{Namespace, Pins};
 use ecr_admission::watch::Mirror;
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::world::{CONTROLLER, HOST_A, HOST_B, ROLE_A, ROLE_B, SHARED, TEAM_A, World, seconds};
-use crate::support::review::create_with;
+use crate::support::review::{create_with, pod, update};
 
 fn image(host: &str) -> String {
     format!("{host}/app:1")
@@ -44,6 +45,24 @@ async fn a_namespace_that_nobody_has_heard_of_is_read_and_one_that_is_not_there_
     let answer = service.mutate(&create_with("forged", &image(HOST_A))).await;
     insta::assert_snapshot!(answer.message(), @r#"the policies for this namespace cannot be told: there is no namespace "forged"; try again"#);
     assert!(service.secret("forged").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_changes_no_image_passes_also_where_nobody_can_tell_what_is_allowed() {
+    let world = World::of_two_tenants();
+    let service = &world.service;
+    let (one, other) = (pod(&[&image(HOST_A)]), pod(&[&image(HOST_B)]));
+    let mut finalized = one.clone();
+    finalized["metadata"]["finalizers"] = json!([]);
+    for review in [
+        update("unheard-of", &one, &finalized),
+        update("two", &one, &finalized),
+    ] {
+        let answer = service.validate(&review).await;
+        assert!(answer.is_untouched(), "{answer:?}");
+    }
+    let answer = service.validate(&update("unheard-of", &one, &other)).await;
+    insta::assert_snapshot!(answer.message(), @r#"the policies for this namespace cannot be told: there is no namespace "unheard-of"; try again"#);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,4 +2,5 @@
 
 mod combined;
 mod isolation;
+mod removal;
 mod world;

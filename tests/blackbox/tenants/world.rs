@@ -11,7 +11,7 @@ use ecr_admission::policy::spec::EcrPolicySpec;
 use ecr_admission::policy::{
     Identity, Labels, Policy, PolicySet, PolicyVersion, Unreadable, compile,
 };
-use ecr_admission::rulebook::LiveReads;
+use ecr_admission::rulebook::{LiveReads, PolicyVersions};
 use ecr_admission::secret::memory::MemorySecretStore;
 use ecr_admission::secret::{StoreError, StoreErrorKind};
 use ecr_admission::watch::Mirror;
@@ -49,6 +49,28 @@ pub(super) struct Cluster {
     policies: Mutex<BTreeMap<String, (PolicyVersion, String)>>,
 }
 
+impl Cluster {
+    /// Deletes a policy, of which nobody has heard yet.
+    pub(super) fn forget(&self, name: &str) {
+        self.policies.lock().unwrap().remove(name);
+    }
+
+    /// Gives a namespace these labels.
+    pub(super) fn label(&self, namespace: &str, labels: &[(&str, &str)]) {
+        let mut namespaces = self.namespaces.lock().unwrap();
+        namespaces.insert(namespace.to_owned(), labelled(labels));
+    }
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Namespace {
+    let labels = labels.iter();
+    let labels = labels.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Namespace {
+        labels: Arc::new(labels.collect::<Labels>()),
+        ..Namespace::default()
+    }
+}
+
 impl LiveReads for Cluster {
     fn namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Namespace, StoreError>> {
         let found = self.namespaces.lock().unwrap().get(name).cloned();
@@ -66,6 +88,13 @@ impl LiveReads for Cluster {
         let policies = self.policies.lock().unwrap();
         let version = policies.get(name).map(|(version, _)| version.clone());
         ready(Ok(version)).boxed()
+    }
+
+    fn policies(&self) -> BoxFuture<'_, Result<Option<PolicyVersions>, StoreError>> {
+        let policies = self.policies.lock().unwrap();
+        let versions = policies.iter();
+        let versions = versions.map(|(name, (version, _))| (name.clone(), version.clone()));
+        ready(Ok(Some(versions.collect()))).boxed()
     }
 }
 
@@ -124,7 +153,7 @@ impl World {
     }
 
     pub(super) fn delete_policy(&self, name: &str) {
-        self.cluster.policies.lock().unwrap().remove(name);
+        self.cluster.forget(name);
         self.hear_of_policies();
     }
 
@@ -135,27 +164,33 @@ impl World {
             let before = self.service.rulebook.set();
             let last = before.policies().iter().find(|last| last.name() == name);
             let spec: Result<EcrPolicySpec, _> = serde_saphyr::from_str(spec);
+            let version = version.clone();
             match spec.map(|spec| compile(name, &spec)) {
-                Ok(Ok(compiled)) => readable.push(compiled.of_version(version.clone())),
-                _ => unreadable.push(Unreadable::new(name, None, last)),
+                Ok(Ok(compiled)) => readable.push(compiled.of_version(version)),
+                _ => unreadable.push(Unreadable::new(name, None, last).of_version(version)),
             }
         }
         let set = PolicySet::new(Policy::default(), readable, unreadable);
         self.service.rulebook.replace(set);
     }
 
+    /// What a watch of the policies tells that has heard that this one was deleted, and of nothing else lately.
+    pub(super) fn hear_only_that_is_gone(&self, name: &str) {
+        let before = self.service.rulebook.set();
+        let policies = before.policies().iter();
+        let left = policies.filter(|policy| policy.name() != name).cloned();
+        let set = PolicySet::new(Policy::default(), left.collect(), Vec::new());
+        self.service.rulebook.replace(set);
+    }
+
     /// Gives a namespace these labels, of which nobody has heard yet.
     pub(super) fn label_unheard(&self, namespace: &str, labels: &[(&str, &str)]) {
-        let labels: Labels = labels
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let labelled = Namespace {
-            labels: Arc::new(labels),
-            ..Namespace::default()
-        };
-        let mut namespaces = self.cluster.namespaces.lock().unwrap();
-        namespaces.insert(namespace.to_owned(), labelled);
+        self.cluster.label(namespace, labels);
+    }
+
+    /// What a watch of namespaces tells that is wrong about one, because it lags.
+    pub(super) fn mishear_of(&self, namespace: &str, labels: &[(&str, &str)]) {
+        self.service.namespaces.apply(namespace, labelled(labels));
     }
 
     /// What the watch of namespaces tells at last.

@@ -10,7 +10,7 @@ use crate::harness::in_shared_cluster;
 const DOCUMENT: &str = include_str!("../../../docs/aws.md");
 
 /// The blocks of YAML, as text and as what they say.
-fn examples() -> Vec<(String, Value)> {
+pub(crate) fn examples() -> Vec<(String, Value)> {
     let blocks = DOCUMENT.split("```yaml\n").skip(1);
     let texts = blocks.map(|block| block.split("```").next().unwrap().to_owned());
     let examples = texts.map(|text| (text.clone(), serde_saphyr::from_str(&text).unwrap()));

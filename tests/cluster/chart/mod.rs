@@ -1,6 +1,6 @@
 //! The Helm chart and the plain manifests: what they are rendered to, and that a real API server takes it.
 
-mod identities;
+pub(crate) mod identities;
 mod installing;
 mod modes;
 mod oci;

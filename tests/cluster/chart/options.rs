@@ -10,6 +10,9 @@ use crate::harness::run;
 type Part = (&'static str, &'static str, Value);
 
 const POD: &str = "/spec/template/spec";
+/// In a Pod's spec: what keeps replicas on different nodes, where it can.
+const APART: &str =
+    "/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/podAffinityTerm";
 
 /// Renders the chart with values, each as `--set-json` takes them, and compares parts of the objects.
 fn rendered(set: &[&str], parts: impl IntoIterator<Item = Part>) {
@@ -58,8 +61,13 @@ fn by_default_a_rollout_or_a_drain_leaves_two_that_serve() {
             ("PodDisruptionBudget", "/spec/maxUnavailable", json!(1)),
             (
                 "Deployment",
-                pod("/topologySpreadConstraints/0/topologyKey"),
+                pod(&format!("{APART}/topologyKey")),
                 json!("kubernetes.io/hostname"),
+            ),
+            (
+                "Deployment",
+                pod("/topologySpreadConstraints/0/topologyKey"),
+                json!("topology.kubernetes.io/zone"),
             ),
             (
                 "Deployment",
@@ -267,6 +275,35 @@ fn failure_policies_are_chosen_for_pods_and_never_for_workloads() {
         &["webhooks.workloads.enabled=false"],
         [("ValidatingWebhookConfiguration", "/webhooks/1", Value::Null)],
     );
+}
+
+#[test]
+fn all_pods_are_registered_when_that_is_chosen_and_the_program_is_told() {
+    let webhook = |index: usize, field: &str| format!("/webhooks/{index}{field}").leak() as &str;
+    let configuration = "ValidatingWebhookConfiguration";
+    let others = "workloads.ecr-admission.dev";
+    rendered(&[], [(configuration, webhook(1, "/name"), json!(others))]);
+    for (set, policy) in [
+        (&["webhooks.allImages.enabled=true"][..], "Ignore"),
+        (
+            &[
+                "webhooks.allImages.enabled=true",
+                r#"webhooks.allImages.failurePolicy="Fail""#,
+            ],
+            "Fail",
+        ),
+    ] {
+        let name = json!("all-pods.ecr-admission.dev");
+        rendered(
+            set,
+            [
+                (configuration, webhook(1, "/name"), name),
+                (configuration, webhook(1, "/failurePolicy"), json!(policy)),
+                (configuration, webhook(2, "/name"), json!(others)),
+                (configuration, webhook(2, "/matchConditions"), Value::Null),
+            ],
+        );
+    }
 }
 
 #[test]

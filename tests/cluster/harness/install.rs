@@ -96,7 +96,16 @@ pub(crate) async fn register(plane: &ControlPlane, target: Target) {
 
 /// Registers the webhooks, each changed by `change` first.
 pub(crate) async fn register_as(plane: &ControlPlane, target: Target, change: impl Fn(&mut Value)) {
-    let mut objects = manifest("webhooks.yaml");
+    register_objects(plane, manifest("webhooks.yaml"), target, change).await;
+}
+
+/// The same with other webhook configurations than those of the manifests.
+pub(crate) async fn register_objects(
+    plane: &ControlPlane,
+    mut objects: Vec<Value>,
+    target: Target,
+    change: impl Fn(&mut Value),
+) {
     let webhooks = objects
         .iter_mut()
         .filter_map(|object| object["webhooks"].as_array_mut());

@@ -11,6 +11,7 @@ mod overhead;
 mod policies;
 pub(crate) mod report;
 mod soak;
+mod stale;
 
 use std::time::Duration;
 

@@ -27,19 +27,15 @@ pub(crate) struct Installation {
 impl Installation {
     /// Installs it and waits until it serves.
     pub(crate) async fn install(plane: &ControlPlane, ecr: &EcrDouble) -> Self {
+        let environment = [endpoints(ecr), keys()].concat();
         let values = json!({
             "image": {"repository": format!("{OPEN_HOST}/ecr-admission"), "tag": "v1"},
             // On a busy machine, no endpoint is withdrawn too late, and no answer is given too late.
             "shutdown": {"graceSeconds": 10},
             "webhooks": {"timeoutSeconds": 25},
-            "config": {"policy": {"trustedHosts": [INJECTED_BY_POLICY]}},
-            "extraEnv": [
-                {"name": "AWS_ENDPOINT_URL_ECR", "value": format!("http://{AWS}:{}", ecr.address.port())},
-                {"name": "AWS_ENDPOINT_URL_STS", "value": format!("http://{AWS}:{}", ecr.address.port())},
-                {"name": "AWS_ACCESS_KEY_ID", "value": "AKIDEXAMPLE"},
-                {"name": "AWS_SECRET_ACCESS_KEY", "value": "example"},
-                {"name": "AWS_EC2_METADATA_DISABLED", "value": "true"},
-            ],
+            // Where some test's policy names a role, namespaces of other tests would be granted nothing.
+            "config": {"policy": {"trustedHosts": [INJECTED_BY_POLICY], "defaultGrant": "Controller"}},
+            "extraEnv": environment,
         });
         let installation = Self {
             values: plane.folder.join("values.json"),
@@ -56,12 +52,27 @@ impl Installation {
 
     /// The same, by this helm.
     pub(crate) async fn upgrade_by(&self, helm: Helm, plane: &ControlPlane, set: &[&str]) {
+        let set: Vec<&str> = set.iter().flat_map(|value| ["--set", value]).collect();
+        self.upgrade_to(helm, plane, &set).await;
+    }
+
+    /// The same, with values that replace our own where both say something.
+    pub(crate) async fn upgrade_with(&self, plane: &ControlPlane, values: &Value) {
+        let file = plane.folder.join("more-values.json");
+        std::fs::write(&file, values.to_string()).unwrap();
+        let more = ["--values", file.to_str().unwrap()];
+        self.upgrade_to(Helm::Four, plane, &more).await;
+    }
+
+    async fn upgrade_to(&self, helm: Helm, plane: &ControlPlane, set: &[&str]) {
         let values = self.values.to_str().unwrap();
         let mut arguments = vec!["--install", "--create-namespace", "--values", values];
-        arguments.extend(set.iter().flat_map(|value| ["--set", value]));
+        arguments.extend(set);
         let said = helm.release(plane, "upgrade", &arguments).await;
         assert!(said.ok, "{helm:?} upgrade {set:?}: {}", said.err);
-        self.serves(plane, 2).await;
+        let replicas = set.iter().find_map(|value| value.strip_prefix("replicas="));
+        let replicas = replicas.map_or(2, |count| count.parse().unwrap());
+        self.serves(plane, replicas).await;
         let injects = !set.contains(&"injectPolicy.mode=Never");
         let image = format!("--image={INJECTED_BY_POLICY}/probe:v1");
         let mut probe = vec!["run", "probe", &image, "--dry-run=server", "--output=json"];
@@ -137,6 +148,24 @@ impl Installation {
         }
         counts
     }
+}
+
+/// Where AWS is: the double.
+pub(crate) fn endpoints(ecr: &EcrDouble) -> Vec<Value> {
+    let url = format!("http://{AWS}:{}", ecr.address.port());
+    let variable = |name: &str| json!({"name": name, "value": url});
+    ["AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_STS"]
+        .map(variable)
+        .into()
+}
+
+/// Who we are there.
+fn keys() -> Vec<Value> {
+    vec![
+        json!({"name": "AWS_ACCESS_KEY_ID", "value": "AKIDEXAMPLE"}),
+        json!({"name": "AWS_SECRET_ACCESS_KEY", "value": "example"}),
+        json!({"name": "AWS_EC2_METADATA_DISABLED", "value": "true"}),
+    ]
 }
 
 async fn kubectl(plane: &ControlPlane, arguments: &[&str]) {

@@ -17,7 +17,7 @@ use crate::harness::control_plane::{ControlPlane, Setting, from_run, kubernetes}
 use crate::harness::namespace::{Namespace, REGISTRY};
 
 /// Where Pods find the API server, without a kube-proxy: the first address of the Services' range, at port 443.
-const API_SERVER: &str = "10.96.0.1";
+pub(crate) const API_SERVER: &str = "10.96.0.1";
 pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// Where the doubles of what is outside of the cluster listen.
 pub(crate) const DOUBLES: &str = "10.0.0.1";

@@ -30,7 +30,7 @@ pub(crate) enum Password {
 }
 
 impl Password {
-    pub(crate) fn text(self) -> &'static str {
+    pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::First => "password-1",
             Self::Second => "password-2",

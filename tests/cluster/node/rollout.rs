@@ -1,4 +1,6 @@
-//! Replicas are replaced while Pods are created all the time.
+//! Replicas are replaced while Pods are created all the time, and put where one node's end is not the end of all.
+
+use std::collections::BTreeSet;
 
 use super::in_machine;
 use super::stream::{NOTHING_HIDDEN, Stream};
@@ -37,5 +39,19 @@ fn the_drain_of_a_node_misses_no_pod() {
         }
         installation.upgrade(plane, &[]).await;
         stream.stop().await.assert_all_served();
+    });
+}
+
+#[test]
+fn replicas_are_put_on_different_nodes_also_where_no_node_has_a_zone() {
+    in_machine(async |machine| {
+        let (plane, installation) = (&machine.plane, &machine.installation);
+        for node in &machine.nodes {
+            node.ready(plane).await;
+        }
+        installation.restart(plane).await;
+        let pods = installation.pods(plane).await;
+        let nodes = pods.iter().map(|pod| pod["spec"]["nodeName"].as_str());
+        assert_eq!(nodes.collect::<BTreeSet<_>>().len(), 2, "{pods:?}");
     });
 }

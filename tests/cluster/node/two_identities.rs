@@ -7,17 +7,19 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::front::Front;
+use super::in_machine;
 use super::machine::{Machine, TWELVE_HOURS};
 use super::pods::{create, in_phase, spec, waits_for, was_told};
 use super::registry::Password;
-use super::{in_machine, patiently};
+use super::tenants::not_granted;
 use crate::ecr::Answer;
 use crate::harness::namespace::Namespace;
 
 /// Of a region that no other test has a token of.
 const HOST: &str = "333333333333.dkr.ecr.eu-north-1.amazonaws.com";
-/// Of the identity of ecr-admission, and of the role `team`, by the access keys that they have.
-const OF_BASE: &str = "password-of-AKIDEXAMPLE";
+/// Of the identity of ecr-admission: what it gets everywhere.
+const OF_BASE: &str = Password::First.text();
+/// Of the role `team`, by the access key of its sessions.
 const OF_TEAM: &str = "password-of-AKIDteam";
 /// `team-b` begins like `team`.
 const FOLDERS: [(&str, &str); 3] = [
@@ -98,28 +100,15 @@ fn a_kubelet_shows_each_folder_of_a_registry_the_password_of_its_own_key() {
 #[test]
 fn a_policy_gives_a_namespace_two_identities_for_one_registry_and_each_opens_its_own_folder() {
     in_machine(async |machine| {
-        let (plane, installation) = (&machine.plane, &machine.installation);
+        let plane = &machine.plane;
         let front = folders(machine).await;
-        let token = Answer::Token("password-of-KEY".to_owned(), TWELVE_HOURS);
-        machine.ecr.always(token);
-        // Else, where a role is named, namespaces of other tests would be granted nothing.
-        let rest = "config.policy.defaultGrant=Controller";
-        installation.upgrade(plane, &[rest]).await;
+        let token = Answer::Token(OF_TEAM.to_owned(), TWELVE_HOURS);
+        machine.ecr.always_for("AKIDteam", token);
         let namespace = Namespace::create(plane, "two-identities").await;
         let apply = ["apply", "-f", "-"];
         namespace.kubectl_ok(&apply, &policy().to_string()).await;
         let stranger = image(machine, "team-b", "by-policy").await;
-        patiently("the policy is in force in both replicas", async || {
-            // One of them is asked, at random.
-            let mut refused = true;
-            for _ in 0..8 {
-                let probe = ["run", "probe", "--image", &stranger, "--dry-run=server"];
-                let said = namespace.kubectl(&probe, "").await;
-                refused &= said.err.contains("[granted]");
-            }
-            refused
-        })
-        .await;
+        not_granted(&namespace, &stranger).await;
 
         for folder in ["base", "team"] {
             let image = image(machine, folder, "by-policy").await;
@@ -136,9 +125,6 @@ fn a_policy_gives_a_namespace_two_identities_for_one_registry_and_each_opens_its
             .await;
         let path = format!("/api/v1/namespaces/{}", namespace.name);
         plane.api.delete(&path).await.unwrap();
-        let usual = Password::First.text().to_owned();
-        machine.ecr.always(Answer::Token(usual, TWELVE_HOURS));
-        installation.upgrade(plane, &[]).await;
     });
 }
 
