@@ -35,8 +35,13 @@ use support::ecr::EcrDouble;
 use support::https::development_ca;
 use support::process::{Process, program, write_pair};
 
-/// How many namespaces, and the most MiB that `serve` may then have in memory.
-const PROMISES: [(usize, f64); 2] = [(1_000, 16.0), (10_000, 40.0)];
+/// How many namespaces, whether the ServiceAccounts in them are looked after too, and the most MiB that `serve` may then
+/// have in memory.
+const PROMISES: [(usize, bool, f64); 3] = [
+    (1_000, false, 16.0),
+    (10_000, false, 40.0),
+    (10_000, true, 60.0),
+];
 /// How long after it was ready is looked.
 const LATER: Duration = Duration::from_mins(1);
 const STARTS: usize = 11;
@@ -49,11 +54,12 @@ fn main() -> anyhow::Result<()> {
     print_starts()?;
     let runtime = tokio::runtime::Runtime::new()?;
     println!("\nserve, a minute after it was ready, in MiB");
-    println!("namespaces   resident   anonymous      file      peak   promise");
-    for (namespaces, promise) in PROMISES {
-        let memory = runtime.block_on(memory_with(namespaces))?;
+    println!("namespaces   accounts   resident   anonymous      file      peak   promise");
+    for (namespaces, with_accounts, promise) in PROMISES {
+        let memory = runtime.block_on(memory_with(namespaces, with_accounts))?;
+        let accounts = if with_accounts { namespaces } else { 0 };
         println!(
-            "{namespaces:>10} {:>10.1} {:>11.1} {:>9.1} {:>9.1}   <= {promise} {}",
+            "{namespaces:>10} {accounts:>10} {:>10.1} {:>11.1} {:>9.1} {:>9.1}   <= {promise} {}",
             memory.resident,
             memory.anonymous,
             memory.file,
@@ -72,12 +78,16 @@ struct Memory {
     peak: f64,
 }
 
-async fn memory_with(namespaces: usize) -> anyhow::Result<Memory> {
+async fn memory_with(namespaces: usize, with_accounts: bool) -> anyhow::Result<Memory> {
     let api = ApiServer::start().await;
     for number in 0..namespaces {
         let name = format!("team-{number:05}-payments");
         api.create(Resource::Namespaces, "", namespace(&name), "kubectl-create");
         api.create(Resource::Secrets, &name, secret(&name), FIELD_MANAGER);
+        if with_accounts {
+            let account = service_account(&name);
+            api.create(Resource::ServiceAccounts, &name, account, FIELD_MANAGER);
+        }
     }
     // A cluster's history does not reach back to its first namespace.
     api.compact(support::api_server::GoneAs::Status);
@@ -88,6 +98,9 @@ async fn memory_with(namespaces: usize) -> anyhow::Result<Memory> {
     command
         .args(["--tls-cert", "tls.crt", "--tls-key", "tls.key"])
         .env("ECR_ADMISSION_LOG", "info");
+    if with_accounts {
+        command.args(["--service-account-mode", "Add", "--service-accounts", "*"]);
+    }
     let serve = Process::follow(command, folder).await;
     serve.ready().await;
     tokio::time::sleep(LATER).await;
@@ -154,6 +167,14 @@ fn secret(namespace: &str) -> Value {
         },
         "type": SECRET_TYPE,
         "data": data,
+    })
+}
+
+/// One that names our Secret already.
+fn service_account(namespace: &str) -> Value {
+    json!({
+        "metadata": {"name": "default", "namespace": namespace},
+        "imagePullSecrets": [{"name": DEFAULT_SECRET_NAME}],
     })
 }
 

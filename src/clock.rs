@@ -17,7 +17,7 @@ pub struct Clock(Arc<Inner>);
 /// One moment by both clocks: whoever judges several things by it asks each clock once.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// By the wall clock.
+    /// The date and time, as [`Clock::reckoned`].
     pub wall: Timestamp,
     /// By the monotonic clock.
     pub monotonic: Instant,
@@ -26,7 +26,16 @@ pub struct Moment {
 #[derive(Debug)]
 struct Inner {
     wall: Wall,
+    heard: Mutex<Option<Heard>>,
     jitter: Mutex<fastrand::Rng>,
+}
+
+/// What a better clock said, and what ours did at that moment.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    said: Timestamp,
+    wall: Timestamp,
+    monotonic: Instant,
 }
 
 #[derive(Debug)]
@@ -58,11 +67,12 @@ impl Clock {
     fn with(wall: Wall, rng: fastrand::Rng) -> Self {
         Self(Arc::new(Inner {
             wall,
+            heard: Mutex::default(),
             jitter: Mutex::new(rng),
         }))
     }
 
-    /// The wall-clock time.
+    /// The time by this machine's wall clock.
     pub fn now(&self) -> Timestamp {
         match &self.0.wall {
             Wall::System => Timestamp::now(),
@@ -75,15 +85,39 @@ impl Clock {
 
     /// The time by both clocks.
     pub fn moment(&self) -> Moment {
+        let heard = *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let (wall, monotonic) = (self.now(), self.monotonic());
+        let reckoned = heard.map_or(wall, |heard| {
+            let by_wall = Duration::try_from(wall.duration_since(heard.wall));
+            let by_monotonic = monotonic.duration_since(heard.monotonic);
+            add(heard.said, by_wall.unwrap_or_default().max(by_monotonic))
+        });
         Moment {
-            wall: self.now(),
-            monotonic: self.monotonic(),
+            wall: reckoned,
+            monotonic,
         }
     }
 
     /// The monotonic time.
     pub fn monotonic(&self) -> Instant {
         Instant::now()
+    }
+
+    /// Takes in that it is `at` now by a clock that everybody shares: the API server's.
+    pub fn heard(&self, at: Timestamp) {
+        let heard = Heard {
+            said: at,
+            wall: self.now(),
+            monotonic: self.monotonic(),
+        };
+        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+    }
+
+    /// The time by what was heard last and how far this machine's clocks have moved since: what dates of others are
+    /// judged by. A wall clock that is hours wrong does not matter then, only one that jumps, until more is heard; the
+    /// monotonic clock alone would miss that the machine was suspended. Where nothing was heard, the wall clock's.
+    pub fn reckoned(&self) -> Timestamp {
+        self.moment().wall
     }
 
     /// A uniformly random duration below `max`.
@@ -125,6 +159,32 @@ mod tests {
         clock.jump(SignedDuration::from_hours(-1));
         assert_eq!(clock.now(), start + SignedDuration::from_mins(-59));
         assert_eq!(clock.monotonic() - before, Duration::from_mins(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_heard_counts_more_than_a_wall_clock_that_is_wrong() {
+        let start: Timestamp = "2026-11-21T00:00:00Z".parse().unwrap();
+        let minutes = |count| start + SignedDuration::from_mins(count);
+        for wrong in [
+            SignedDuration::from_hours(-6),
+            SignedDuration::from_hours(6),
+        ] {
+            let clock = Clock::simulated(start + wrong, 1);
+            assert_eq!(clock.reckoned(), clock.now(), "nothing was heard yet");
+
+            clock.heard(start);
+            tokio::time::advance(Duration::from_mins(1)).await;
+            assert_eq!(clock.reckoned(), minutes(1));
+            assert_eq!(clock.moment().wall, minutes(1));
+
+            clock.jump(SignedDuration::from_mins(-30));
+            assert_eq!(clock.reckoned(), minutes(1), "time does not go back");
+            // A machine that was suspended looks like one whose clock went ahead.
+            clock.jump(SignedDuration::from_mins(90));
+            assert_eq!(clock.reckoned(), minutes(61));
+            clock.heard(minutes(1));
+            assert_eq!(clock.reckoned(), minutes(1), "its last word counts");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Inner {
             // Nor is what may be somebody else's by right replaced.
             (unconfirmed.is_none() || !is_role(need)) && !disputed.names(need.key())
         };
-        let now = self.clock.now();
+        let now = self.clock.reckoned();
         let puts: Vec<Put<'_>> = puts
             .iter()
             .filter(|(need, _)| may(need))

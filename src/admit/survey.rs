@@ -1,6 +1,6 @@
 //! The survey: a look through all Pods, in pages, as views that nobody keeps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::reconcile::Reconciler;
@@ -67,9 +67,15 @@ impl Reconciler {
         }
         if !namespace.terminating && !found.in_need.contains(name) {
             let lacks = self.lacks(name);
-            let mut pods = pods.iter();
-            let needs = |pod| surveyor.needs(pod, &namespace).into_iter();
-            if pods.any(|pod| needs(pod).any(|need| lacks(need.wanted()))) {
+            // The Pods of one workload name the same images.
+            let mut judged: HashSet<&[String]> = HashSet::new();
+            let wanting = pods.iter().filter(|pod| surveyor.wants(pod, &namespace));
+            let mut images = wanting.map(|pod| &*pod.images);
+            let in_need = images.any(|images| {
+                let needs = || surveyor.needs_of(images).into_iter();
+                judged.insert(images) && needs().any(|need| lacks(need.wanted()))
+            });
+            if in_need {
                 found.in_need.insert(name.into());
             }
         }

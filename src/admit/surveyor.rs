@@ -24,12 +24,23 @@ impl Surveyor<'_> {
         pod: &'a PodSight,
         namespace: &Namespace,
     ) -> Vec<NeedRef<'a>> {
-        let wants = self.refers(pod) || (namespace.inject && !pod.opts_out);
-        if pod.beyond_help || !wants {
-            return Vec::new();
+        if self.wants(pod, namespace) {
+            self.needs_of(&pod.images)
+        } else {
+            Vec::new()
         }
+    }
+
+    /// Whether a Pod is to get the credentials that its images need.
+    pub(super) fn wants(&self, pod: &PodSight, namespace: &Namespace) -> bool {
+        let wants = self.refers(pod) || (namespace.inject && !pod.opts_out);
+        wants && !pod.beyond_help
+    }
+
+    /// The credentials that the images of a Pod need.
+    pub(super) fn needs_of<'a>(&'a self, images: &'a [String]) -> Vec<NeedRef<'a>> {
         let mut needs: Vec<NeedRef<'_>> = Vec::new();
-        for image in &pod.images {
+        for image in images {
             if let Some(need) = self.need(image)
                 && !needs.iter().any(|known| known.key == need.key)
             {

@@ -135,6 +135,7 @@ impl Server {
         let webhooks = bind(config.listen).await?;
         let admin = bind(config.admin_listen).await?;
         let cluster = kubernetes::connect(None, None).await?;
+        cluster.tell_time(&clock);
         let certificates = Certificates::build(&config, &cluster, &clock, &health, ours).await?;
         let variable = |name: &str| std::env::var(name).ok();
         let aws = AwsSettings::from_environment(variable);

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use hyper::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use tower::util::MapResponseLayer;
 
+use super::dates::Dates;
 use super::errors::describe;
+use crate::clock::Clock;
 
 /// Time for TCP and TLS to the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +35,14 @@ pub struct Cluster {
     pub default_namespace: String,
     /// The API server's URL, for people.
     pub url: String,
+    dates: Dates,
+}
+
+impl Cluster {
+    /// From now on, what time it is by the API server's answers is told to `clock`; only the first is told.
+    pub fn tell_time(&self, clock: &Clock) {
+        self.dates.tell(clock);
+    }
 }
 
 /// Why there is no cluster to talk to: one sentence for people.
@@ -137,8 +149,13 @@ fn clients(mut config: Config, own_namespace: Option<String>) -> Result<Cluster,
     let mut for_requests = config.clone();
     for_requests.read_timeout = Some(IDLE_REQUEST_TIMEOUT);
     for_requests.reset_reader_on_write = true;
+    let dates = Dates::default();
     let client = |config: Config| {
-        Client::try_from(config).map_err(|error| {
+        let dates = dates.clone();
+        let telling = MapResponseLayer::new(move |answer| dates.note(answer));
+        let built =
+            ClientBuilder::try_from(config).map(|client| client.with_layer(&telling).build());
+        built.map_err(|error| {
             ConnectError(format!(
                 "no client for the cluster at {url}: {}",
                 describe(&error)
@@ -151,6 +168,7 @@ fn clients(mut config: Config, own_namespace: Option<String>) -> Result<Cluster,
         own_namespace,
         default_namespace,
         url: url.clone(),
+        dates,
     })
 }
 

@@ -23,6 +23,7 @@
 pub mod census;
 pub mod certificate_secret;
 pub mod client;
+mod dates;
 mod errors;
 pub mod events;
 mod forbidden;

@@ -211,7 +211,7 @@ impl SecretIndex {
         let map = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let issued = map.values().filter_map(|known| known.oldest_issue());
         let oldest = issued.min()?;
-        Some(between(oldest, self.clock.now()))
+        Some(between(oldest, self.clock.reckoned()))
     }
 }
 

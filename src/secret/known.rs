@@ -270,7 +270,8 @@ impl Held {
     ) -> Self {
         let cap = written_at.map_or(Timestamp::MAX, |at| add(at, LONGEST_LIFE));
         let expires_at = entry.expires_at.min(cap);
-        let left = between(clock.now(), expires_at).min(LONGEST_LIFE);
+        // To a clock that is hours back, the token of another replica would look younger than it is.
+        let left = between(clock.reckoned(), expires_at).min(LONGEST_LIFE);
         let first_seen = clock.monotonic() + left;
         let seen_before = before
             .and_then(|before| before.held(key))

@@ -285,7 +285,7 @@ impl SecretWriter {
         puts: &[Put<'_>],
     ) -> Result<SecretContent, WriteError> {
         let entries: Vec<NewEntry<'_>> = puts.iter().map(Put::entry).collect();
-        let now = self.clock.now();
+        let now = self.clock.reckoned();
         let merged = match merge(current, &entries, None, now) {
             Merge::Full => {
                 let images = self.pods.images(namespace).await;

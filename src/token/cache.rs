@@ -83,7 +83,7 @@ struct Failure {
 
 impl Held {
     fn freshness(&self, clock: &Clock) -> Freshness {
-        let by_wall = between(self.at_wall, clock.now());
+        let by_wall = between(self.at_wall, clock.reckoned());
         let by_monotonic = clock.monotonic().duration_since(self.at_monotonic);
         let left = self.life.saturating_sub(by_wall.max(by_monotonic));
         Freshness::of(self.life, left)
@@ -229,7 +229,7 @@ impl TokenCache {
         slot.held = Some(Held {
             life: between(token.issued_at, token.expires_at),
             token: Arc::clone(&token),
-            at_wall: self.0.clock.now(),
+            at_wall: self.0.clock.reckoned(),
             at_monotonic: self.0.clock.monotonic(),
         });
         slot.flight = None;

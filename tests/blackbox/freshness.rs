@@ -264,3 +264,30 @@ async fn a_recreated_namespace_starts_from_nothing() {
     assert!(admit(&service).await);
     assert_ne!(service.secret("team-a").unwrap().metadata.uid, first);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_hours_wrong_makes_no_token_of_another_replica_younger_or_older() {
+    let truth = Clock::simulated(START, 1);
+    let cluster = Arc::new(MemorySecretStore::new(truth.clone()));
+    let watched = Arc::clone(&cluster);
+    tokio::spawn(async move { watched.bookmarks().await });
+    assert!(admit(&Service::over(Policy::default(), &truth, &cluster)).await);
+    tokio::time::sleep(5 * HOUR).await;
+
+    let others = [-10, 10].map(|hours| {
+        let clock = Clock::simulated(truth.now() + SignedDuration::from_hours(hours), 2);
+        clock.heard(truth.now());
+        Service::over(Policy::default(), &clock, &cluster)
+    });
+    for other in &others {
+        assert!(admit(other).await);
+        assert!(other.store.calls().is_empty(), "seven hours are left of it");
+    }
+    tokio::time::sleep(6 * HOUR + Duration::from_secs(1)).await;
+    let [back, _] = &others;
+    assert!(admit(back).await);
+    assert!(
+        back.store.calls().contains(&Call::Update),
+        "less than one is left"
+    );
+}

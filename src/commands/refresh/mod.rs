@@ -160,6 +160,7 @@ pub async fn run(args: RefreshArgs) -> anyhow::Result<ExitCode> {
     )?;
     let cluster = kubernetes::connect(None, None).await?;
     let clock = Clock::system();
+    cluster.tell_time(&clock);
     let (dry_run, format) = (args.dry_run, args.format);
     let policies = args.policies.clone();
     let (secret, wish, base) = wish(args, &cluster)?;

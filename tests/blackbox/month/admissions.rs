@@ -9,7 +9,6 @@ use ecr_admission::secret::memory::NamespacePhase;
 use jiff::SignedDuration;
 use tokio::time::{Instant, sleep_until};
 
-use super::audit::FLOOR;
 use super::population::{Kind, Registry};
 use super::replica::{Replica, admit};
 use super::simulation::{LIVED_EVERY, Simulation};
@@ -25,7 +24,6 @@ pub(super) struct Admitted {
     registries: Vec<Registry>,
     by: String,
     life: Arc<Life>,
-    clock_was_off: bool,
     asked: Instant,
     allowed: bool,
     said: String,
@@ -66,7 +64,6 @@ impl Simulation {
             let at = now + Duration::from_secs(60 * u64::from(LIVED_EVERY) - 10).mul_f64(rng.f64());
             self.admissions.spawn(async move {
                 sleep_until(at).await;
-                let clock_was_off = life.clock_is_off.load(Ordering::Relaxed);
                 let images: Vec<&str> = registries.iter().map(|used| used.image()).collect();
                 let answer = admit(&admission, &clock, &name, &images).await;
                 Admitted {
@@ -76,7 +73,6 @@ impl Simulation {
                     registries,
                     by,
                     life,
-                    clock_was_off,
                     asked: at,
                 }
             });
@@ -89,7 +85,6 @@ impl Simulation {
             registries,
             by,
             life,
-            clock_was_off,
             asked,
             allowed,
             said,
@@ -130,9 +125,7 @@ impl Simulation {
         if allowed && said.is_empty() {
             if usual {
                 let wall = self.world.truth.now() - SignedDuration::try_from(now - asked).unwrap();
-                // What is seen for the first time by a clock that is hours back looks younger than it is.
-                let floor = if clock_was_off { Duration::ZERO } else { FLOOR };
-                audit.admitted((&name, namespace.tenant), &registries, wall, floor, &by);
+                audit.admitted((&name, namespace.tenant), &registries, wall, &by);
             }
             return;
         }

@@ -27,7 +27,7 @@ use crate::support::mint::LIFE;
 
 /// What a Pod's token has left at the least when it is admitted: the smaller of an hour and a quarter of its life; and
 /// the time that an admission may take.
-pub(crate) const FLOOR: Duration = Duration::from_hours(1);
+const FLOOR: Duration = Duration::from_hours(1);
 const TOLERANCE: Duration = Duration::from_secs(6);
 /// How long what is not granted any more may stay while every replica hears of it.
 const REVOKED: Duration = Duration::from_mins(2);
@@ -203,7 +203,6 @@ impl Audit {
         (name, tenant): (&str, Tenant),
         registries: &[Registry],
         now: Timestamp,
-        floor: Duration,
         by: &str,
     ) {
         if self.changed.names().remove(name) {
@@ -215,7 +214,7 @@ impl Audit {
             let until = seen.and_then(|seen| seen.works_until[registry.number()]);
             let left = until.map_or(Duration::ZERO, |until| between(now, until));
             assert!(
-                !left.is_zero() && left + TOLERANCE >= floor,
+                !left.is_zero() && left + TOLERANCE >= FLOOR,
                 "{by} admitted a Pod to {name} whose token for {} has {left:?} left",
                 registry.host()
             );

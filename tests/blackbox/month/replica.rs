@@ -103,6 +103,7 @@ pub(crate) struct Process {
     pub(crate) index: Arc<SecretIndex>,
     pub(crate) clock: Clock,
     pub(crate) life: Arc<Life>,
+    link: Arc<Link>,
     pub(crate) started: Instant,
     /// How often its clock has jumped.
     pub(crate) jumps: u32,
@@ -121,7 +122,7 @@ pub(crate) struct Replica {
     starts: u64,
     pub(crate) process: Option<Process>,
     /// How far its clock is off, where a fault makes it so.
-    pub(crate) clock_off: SignedDuration,
+    clock_off: SignedDuration,
 }
 
 impl Replica {
@@ -145,7 +146,8 @@ impl Replica {
             let mut world = self.world.lock();
             let clock = Clock::simulated(self.world.truth.now(), world.rng.u64(..));
             // Clocks that NTP keeps are still seconds off.
-            clock.jump(SignedDuration::from_secs(world.rng.i64(-20..=20)));
+            let seconds = SignedDuration::from_secs(world.rng.i64(-20..=20));
+            clock.jump(self.clock_off + seconds);
             let policy = if world.rng.bool() {
                 denying()
             } else {
@@ -154,12 +156,8 @@ impl Replica {
             let policies = world.tenancy.set(policy.clone());
             (clock, policy, policies)
         };
-        let link = Link {
-            world: Arc::clone(&self.world),
-            life: Arc::default(),
-        };
+        let link = Arc::new(Link::new(&self.world, &clock));
         let life = Arc::clone(&link.life);
-        let link = Arc::new(link);
         let outside = Outside {
             store: Arc::clone(&link) as Arc<_>,
             pods: Arc::clone(&link) as Arc<_>,
@@ -214,6 +212,7 @@ impl Replica {
             index,
             clock,
             life,
+            link,
             started: Instant::now(),
             jumps: 0,
             namespaces,
@@ -236,6 +235,11 @@ impl Replica {
 
     /// Lists everything, as a watch does that starts or was cut.
     pub(crate) fn list(&self) {
+        if let Some(process) = &self.process
+            && !self.world.lock().api_server_down
+        {
+            process.link.note_date();
+        }
         self.list_namespaces();
         self.hand_out_policies();
         self.feed.list();
@@ -299,12 +303,10 @@ impl Replica {
 
     /// Sets the clock wrong, or right again.
     pub(crate) fn set_clock(&mut self, off: SignedDuration) {
+        let before = std::mem::replace(&mut self.clock_off, off);
         if let Some(process) = &mut self.process {
-            process.clock.jump(off - self.clock_off);
+            process.clock.jump(off - before);
             process.jumps += 1;
-            let is_off = off != SignedDuration::ZERO;
-            process.life.clock_is_off.store(is_off, Ordering::Relaxed);
-            self.clock_off = off;
         }
     }
 

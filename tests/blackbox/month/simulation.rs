@@ -1,6 +1,5 @@
 //! The loop: a minute at a time, faults begin and end, namespaces and Pods come and go, and all of it is judged.
 
-use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,9 +28,8 @@ pub(crate) struct Simulation {
     pub(super) world: Arc<World>,
     pub(super) replicas: Vec<Replica>,
     faults: Faults,
-    clocks_are_wrong: bool,
-    /// Replicas that start once the clocks are right.
-    held_back: BTreeSet<usize>,
+    /// How far all clocks are off, where a fault makes them so.
+    clocks_off: SignedDuration,
     pub(super) outcome: Outcome,
     pub(super) hasher: DefaultHasher,
     pub(super) admissions: JoinSet<Admitted>,
@@ -46,8 +44,7 @@ impl Simulation {
             setting,
             replicas: replicas.collect(),
             faults,
-            clocks_are_wrong: false,
-            held_back: BTreeSet::new(),
+            clocks_off: SignedDuration::ZERO,
             world,
             outcome: Outcome::default(),
             hasher: DefaultHasher::new(),
@@ -137,12 +134,9 @@ impl Simulation {
             }
             Fault::Clocks(off) => {
                 let off = if begins { off } else { SignedDuration::ZERO };
+                self.clocks_off = off;
                 for replica in &mut self.replicas {
                     replica.set_clock(off);
-                }
-                self.clocks_are_wrong = begins;
-                for number in std::mem::take(&mut self.held_back) {
-                    self.replicas[number].start();
                 }
             }
         }
@@ -156,13 +150,10 @@ impl Simulation {
                 self.outcome.crashes += 1;
                 self.account(&process, &name);
             }
-            self.replicas[number].clock_off = SignedDuration::ZERO;
+            // The next one is on another machine.
+            self.replicas[number].set_clock(self.clocks_off);
         } else if replica.process.is_none() {
-            if self.clocks_are_wrong {
-                self.held_back.insert(number);
-            } else {
-                replica.start();
-            }
+            replica.start();
         }
     }
 

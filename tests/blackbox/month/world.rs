@@ -15,6 +15,7 @@ use ecr_admission::secret::{
 };
 use ecr_admission::token::{MintError, MintErrorKind, Token, TokenKey, TokenSource};
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::audit::Audit;
@@ -104,8 +105,6 @@ pub(crate) struct Life {
     pub(crate) cut: AtomicBool,
     /// Whether it hears nothing about namespaces and policies.
     pub(crate) blind: AtomicBool,
-    /// Whether its clock is hours off.
-    pub(crate) clock_is_off: AtomicBool,
     /// Since when it hears nothing about namespaces and policies, or nothing at all.
     pub(crate) deaf_since: Mutex<Option<Instant>>,
     /// By tenant and region.
@@ -130,11 +129,26 @@ impl Life {
 /// One process's way to everything.
 #[derive(Clone)]
 pub(crate) struct Link {
-    pub(crate) world: Arc<World>,
+    world: Arc<World>,
     pub(crate) life: Arc<Life>,
+    clock: Clock,
 }
 
 impl Link {
+    pub(crate) fn new(world: &Arc<World>, clock: &Clock) -> Self {
+        Self {
+            world: Arc::clone(world),
+            life: Arc::default(),
+            clock: clock.clone(),
+        }
+    }
+
+    /// An answer of the API server is dated, in whole seconds.
+    pub(crate) fn note_date(&self) {
+        let now = self.world.truth.now().as_second();
+        self.clock.heard(Timestamp::from_second(now).unwrap());
+    }
+
     /// One call of the API server, which may fail, and may have had its effect all the same.
     async fn call<T>(
         &self,
@@ -160,6 +174,7 @@ impl Link {
             return Err(failed(StoreErrorKind::Unavailable));
         }
         let answer = call.await;
+        self.note_date();
         if loses {
             return Err(failed(StoreErrorKind::TimedOut));
         }

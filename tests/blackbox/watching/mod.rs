@@ -7,10 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ecr_admission::clock::Clock;
-use ecr_admission::kubernetes::{self, Pace, Watch, WatchState, watch_namespaces, watch_secrets};
+use ecr_admission::kubernetes::{
+    self, KubeLive, Pace, Watch, WatchState, watch_namespaces, watch_secrets,
+};
 use ecr_admission::namespace::{INJECT_ANNOTATION, NamespaceIndex};
+use ecr_admission::rulebook::LiveReads;
 use ecr_admission::secret::{DataWriter, SecretMetadata};
 use ecr_admission::watch::Mirror;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -278,4 +282,17 @@ async fn namespaces_that_opt_out_or_are_being_deleted_are_known() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     task.abort();
+}
+
+#[tokio::test]
+async fn the_answers_of_the_api_server_tell_a_clock_that_is_decades_wrong_the_time() {
+    let api = ApiServer::start().await;
+    let (cluster, started) = (clients(&api).await, Clock::system().now());
+    let clock = Clock::simulated(Timestamp::UNIX_EPOCH, 1);
+    cluster.tell_time(&clock);
+    let namespaces = KubeLive::new(cluster.requests.clone());
+    assert!(namespaces.namespace("a").await.is_err(), "nobody made it");
+    // The date has no fraction of a second.
+    let told = clock.reckoned() + SignedDuration::from_secs(1);
+    assert!(told >= started, "{told}");
 }
