@@ -20,7 +20,10 @@ pub(super) fn log(envelope: &Envelope<'_>, outcome: &Outcome, took: Duration) {
         let said = refusal
             .chain(&outcome.answer.warnings)
             .chain(&outcome.answer.audit);
-        let said: Vec<String> = said.map(|text| for_people(text)).collect();
+        let mut said: Vec<String> = said.map(|text| for_people(text)).collect();
+        if said.is_empty() {
+            said.push("the pull Secret was made sure of".to_owned());
+        }
         tracing::info!(
             uid = name(envelope.uid()),
             namespace = name(envelope.namespace()),
