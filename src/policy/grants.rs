@@ -104,7 +104,7 @@ impl Limited {
             let literals = one.repository.literal().cmp(two.repository.literal());
             literals.then(one.policy.cmp(&two.policy))
         });
-        let literals = self.lines.iter().map(|line| line.repository.literal());
+        let literals = self.lines.iter().map(|line| line.repository.prefix());
         self.prefixes = Prefixes::of_sorted(literals);
         let mut holders: Vec<(usize, usize)> = self
             .lines

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::glob::{Glob, glob};
+use super::prefixes::Prefix;
 use crate::image::ecr::{EcrHost, is_account};
 use crate::image::reference::Reference;
 
@@ -117,6 +118,11 @@ impl Repository {
     /// What every path that matches begins with.
     pub(super) fn literal(&self) -> &str {
         &self.text[..self.literal]
+    }
+
+    /// The same, to be kept beside it.
+    pub(super) fn prefix(&self) -> Prefix {
+        Prefix::new(&self.text, self.literal)
     }
 
     /// Whether it means exactly one repository.

@@ -1,6 +1,7 @@
 //! Literal prefixes, so that of many patterns only those are looked at that a path begins with.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 /// Sorted texts by the places where they stand, equal ones together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -8,26 +9,51 @@ pub(super) struct Prefixes {
     groups: Vec<Group>,
 }
 
+/// The front of a text that others hold too.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Prefix {
+    text: Arc<str>,
+    length: usize,
+}
+
 /// Equal texts.
 #[derive(Clone, Debug, PartialEq)]
 struct Group {
-    text: Box<str>,
+    text: Prefix,
     places: Range<usize>,
     /// The longest other text that this one begins with.
     parent: Option<usize>,
 }
 
+impl Prefix {
+    /// The first `length` bytes, which end where a character does.
+    pub(super) fn new(text: &Arc<str>, length: usize) -> Self {
+        Self {
+            text: Arc::clone(text),
+            length,
+        }
+    }
+}
+
+impl Deref for Prefix {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text[..self.length]
+    }
+}
+
 impl Prefixes {
     /// Takes texts in their order (that of their bytes).
-    pub(super) fn of_sorted<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
+    pub(super) fn of_sorted(texts: impl Iterator<Item = Prefix>) -> Self {
         let mut groups: Vec<Group> = Vec::new();
         for (place, text) in texts.enumerate() {
             match groups.last_mut() {
-                Some(last) if *last.text == *text => last.places.end = place + 1,
+                Some(last) if last.text[..] == text[..] => last.places.end = place + 1,
                 _ => {
-                    let parent = longest(&groups, groups.len().checked_sub(1), text);
+                    let parent = longest(&groups, groups.len().checked_sub(1), &text);
                     groups.push(Group {
-                        text: text.into(),
+                        text,
                         places: place..place + 1,
                         parent,
                     });
@@ -68,7 +94,8 @@ mod tests {
             path in "[ab/]{0,8}",
         ) {
             texts.sort();
-            let prefixes = Prefixes::of_sorted(texts.iter().map(String::as_str));
+            let shared = texts.iter().map(|text| Prefix::new(&format!("{text}*").into(), text.len()));
+            let prefixes = Prefixes::of_sorted(shared);
             let mut expected: Vec<usize> = (0..texts.len())
                 .filter(|place| path.starts_with(&texts[*place]))
                 .collect();
