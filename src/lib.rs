@@ -17,9 +17,10 @@
 //! | 1 core | [`clock`] [`watch`] [`attention`] [`health`] [`namespace`] [`token`] [`secret`] [`rulebook`] [`event`] [`policy_book`] [`inventory`] [`service_account`] [`repository`] [`cleanup`] [`certificate`] | wait and decide: knows no kube client, no AWS client |
 //! | 2a adapters | [`aws`] [`kubernetes`] [`files`] [`registry_clients`] | implement the traits of layer 1, one outside system each |
 //! | 2b service | [`admit`] [`refresh`] [`report`] [`server`] | compose 0 and 1, never 2a |
-//! | 3 composition | [`config`] [`commands`] | wire everything; no logic of its own |
+//! | 3 composition | [`assembly`] [`config`] [`commands`] | wire everything; no logic of its own |
 
 pub mod admit;
+pub mod assembly;
 pub mod attention;
 pub mod aws;
 pub mod certificate;

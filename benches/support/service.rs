@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use ecr_admission::admit::{self, Admission, Webhook};
+use ecr_admission::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::clock::{Clock, add};
-use ecr_admission::commands::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::config::DEFAULT_SECRET_NAME;
 use ecr_admission::event::NoEvents;
 use ecr_admission::namespace::{Namespace, NamespaceIndex};

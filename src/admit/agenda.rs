@@ -8,6 +8,8 @@ use tokio::time::Instant;
 /// The first and the longest wait before a namespace that could not be mended is looked into again.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
+/// The longest where a Secret still holds what is granted no more.
+const LONGEST_OVERRULED_WAIT: Duration = Duration::from_mins(1);
 
 /// Why a namespace is looked into; reasons add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(super) enum Mended {
         /// When the tokens may be asked for again.
         not_before: Instant,
     },
+    /// It could not be mended, and its Secret still holds what is granted no more: that waits for nobody.
+    Overruled,
     /// It is left alone until then.
     Wait {
         /// When it may be mended again.
@@ -40,6 +44,8 @@ struct Item {
     why: Why,
     /// How often in a row it could not be mended.
     streak: u32,
+    /// Whether its turn comes before that of others.
+    first: bool,
     stage: Stage,
 }
 
@@ -68,9 +74,13 @@ impl Agenda {
     /// Puts a namespace into the line, or to its front, before all that can wait.
     pub(super) fn add(&mut self, namespace: Box<str>, why: Why, first: bool) {
         let Some(item) = self.items.get_mut(&namespace) else {
-            let (streak, stage) = (0, Stage::InLine);
-            self.items
-                .insert(namespace.clone(), Item { why, streak, stage });
+            let item = Item {
+                why,
+                streak: 0,
+                first,
+                stage: Stage::InLine,
+            };
+            self.items.insert(namespace.clone(), item);
             self.enqueue(namespace, first);
             return;
         };
@@ -94,10 +104,12 @@ impl Agenda {
             let Some((_, namespace)) = self.waiting.pop_first() else {
                 break;
             };
-            if let Some(item) = self.items.get_mut(&namespace) {
-                item.stage = Stage::InLine;
-            }
-            self.line.push_back(namespace);
+            let Some(item) = self.items.get_mut(&namespace) else {
+                continue;
+            };
+            item.stage = Stage::InLine;
+            let first = item.first;
+            self.enqueue(namespace, first);
         }
         self.waiting.first().map(|(at, _)| *at)
     }
@@ -128,6 +140,13 @@ impl Agenda {
         };
         let overtaken = item.stage == Stage::Overtaken;
         let has_failed = item.streak > 0;
+        item.first = mended == Mended::Overruled;
+        let failed = |longest: Duration, not_before: Instant| {
+            self.failing += usize::from(!has_failed);
+            let wait = (FIRST_WAIT * 2u32.pow(item.streak.min(8))).min(longest);
+            item.streak = item.streak.saturating_add(1);
+            (now + wait).max(not_before) + jitter(wait / 2)
+        };
         let at = match mended {
             Mended::Done => {
                 self.failing -= usize::from(has_failed);
@@ -138,12 +157,8 @@ impl Agenda {
                 item.streak = 0;
                 now
             }
-            Mended::Failed { not_before } => {
-                self.failing += usize::from(!has_failed);
-                let wait = (FIRST_WAIT * 2u32.pow(item.streak.min(8))).min(LONGEST_WAIT);
-                item.streak = item.streak.saturating_add(1);
-                (now + wait).max(not_before) + jitter(wait / 2)
-            }
+            Mended::Failed { not_before } => failed(LONGEST_WAIT, not_before),
+            Mended::Overruled => failed(LONGEST_OVERRULED_WAIT, now),
             Mended::Wait { until } => until.max(now),
         };
         if overtaken {
@@ -234,6 +249,29 @@ mod tests {
         assert!(!agenda.has_next(), "and stands in line once");
         agenda.finished("a".into(), Mended::Done, now, |wait| wait);
         assert_eq!(agenda.failing(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_granted_no_more_is_tried_within_a_minute_and_before_all_others() {
+        let mut now = Instant::now();
+        let mut agenda = Agenda::default();
+        agenda.add("a".into(), PODS, false);
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            assert_eq!(agenda.next(), Some(("a".into(), PODS)));
+            agenda.finished("a".into(), Mended::Overruled, now, |_| Duration::ZERO);
+            let next = agenda.ripen(now).unwrap();
+            waits.push((next - now).as_secs());
+            now = next;
+            agenda.add("b".into(), PODS, false);
+            agenda.ripen(now);
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+        assert_eq!(agenda.failing(), 1);
+        agenda.next();
+        agenda.finished("a".into(), Mended::Done, now, |wait| wait);
+        assert_eq!(agenda.failing(), 0);
+        assert_eq!(agenda.next(), Some(("b".into(), PODS)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -276,8 +276,7 @@ impl Reconciler {
                     // Its outcome is logged and counted, and there is another try.
                     let _ = self.parts.ensurer.retry(namespace, Vec::new()).await;
                 }
-                let not_before = self.parts.clock.monotonic();
-                return Mended::Failed { not_before };
+                return self.failed(namespace, self.parts.clock.monotonic());
             }
         };
         if needs.is_empty() && !revokes {
@@ -298,9 +297,16 @@ impl Reconciler {
                 Mended::Done
             }
             Err(error) if error.is_final() => Mended::Done,
-            Err(_) => Mended::Failed {
-                not_before: self.parts.ensurer.retry_at(&needs),
-            },
+            Err(_) => self.failed(namespace, self.parts.ensurer.retry_at(&needs)),
+        }
+    }
+
+    /// A namespace has not got what it needs, or keeps what it may not.
+    fn failed(&self, namespace: &str, not_before: Instant) -> Mended {
+        if self.holds_other_than_granted(namespace) {
+            Mended::Overruled
+        } else {
+            Mended::Failed { not_before }
         }
     }
 

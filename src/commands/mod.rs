@@ -1,6 +1,5 @@
 //! The command line: one file a subcommand.
 
-pub mod assembly;
 mod certificates;
 pub mod certs;
 pub mod check;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::assembly::{Assembly, Rules};
 use super::serve::spawn_watch;
+use crate::assembly::{Assembly, Rules};
 use crate::clock::Clock;
 use crate::config::{Config, PolicyConfig};
 use crate::files::PolicyFiles;

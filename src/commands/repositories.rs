@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::assembly::Assembly;
 use super::policy_book::known;
 use super::serve::spawn_watch;
+use crate::assembly::Assembly;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::health::Health;

@@ -11,13 +11,13 @@ use clap::Args;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use super::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
 use super::certificates::Certificates;
 use super::logging;
 use super::policy_book::{Policies, known, rules};
 use super::repositories::Repositories;
 use super::service_accounts::ServiceAccounts;
 use crate::admit::{self, Admission};
+use crate::assembly::{Assembly, METRICS_PREFIX, Outside, assemble};
 use crate::aws::{AwsSettings, EcrTokenSource};
 use crate::clock::Clock;
 use crate::config::{self, Config, ServeSettings};

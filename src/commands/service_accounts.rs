@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::assembly::Assembly;
 use super::serve::{excluded_namespaces, spawn_watch};
+use crate::assembly::Assembly;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::health::Health;

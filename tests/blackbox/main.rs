@@ -32,7 +32,6 @@ mod login;
 mod manifest;
 mod merging;
 mod messages;
-mod month;
 mod one_shot;
 mod one_shot_tenants;
 mod patching;

@@ -20,11 +20,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admit;
+use crate::assembly::{Assembly, Outside, Rules, assemble};
 use crate::certificate::development::{DevelopmentCa, LEAF_LIFE_DEFAULT};
 use crate::certificate::pair::CertificatePair;
 use crate::certificate::resolver::ServedCertificate;
 use crate::clock::Clock;
-use crate::commands::assembly::{Assembly, Outside, Rules, assemble};
 use crate::config::DEFAULT_SECRET_NAME;
 use crate::event::NoEvents;
 use crate::namespace::Namespace;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ecr_admission::assembly::Rules;
 use ecr_admission::clock::Clock;
-use ecr_admission::commands::assembly::Rules;
 use ecr_admission::namespace::Namespace;
 use ecr_admission::policy::spec::EcrPolicySpec;
 use ecr_admission::policy::{

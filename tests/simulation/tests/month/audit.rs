@@ -19,18 +19,19 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::ecr::{REGIONS, read};
+use super::ecr::{LIFE, REGIONS, read};
 use super::population::{Kind, Population, REGISTRIES, Registry};
 use super::spells::Spells;
 use super::tenancy::{Tenancy, Tenant};
-use crate::support::mint::LIFE;
 
 /// What a Pod's token has left at the least when it is admitted: the smaller of an hour and a quarter of its life; and
 /// the time that an admission may take.
 const FLOOR: Duration = Duration::from_hours(1);
 const TOLERANCE: Duration = Duration::from_secs(6);
-/// How long what is not granted any more may stay while every replica hears of it.
+/// How long what is not granted any more may stay while every replica hears of it: the longest wait after a failure, and
+/// for each namespace the time between two starts of work, because a policy or a list can be about all of them.
 const REVOKED: Duration = Duration::from_mins(2);
+const REVOKED_EACH: Duration = Duration::from_millis(20);
 /// How long everything must have worked before a failure is nobody's fault but ours: back-off ends, and a look comes.
 const GRACE: Duration = Duration::from_mins(30);
 /// Half of a life, less the tenth that renewals are spread over: what is left when the last replica comes due.
@@ -137,6 +138,8 @@ impl Audit {
         }
         let now = truth.moment();
         let inspected_at = std::mem::replace(&mut self.inspected_at, now.monotonic);
+        let namespaces = u32::try_from(world.population.namespaces.len()).unwrap();
+        let revoked = REVOKED + REVOKED_EACH * namespaces;
         for (name, namespace) in &world.population.namespaces {
             if namespace.phase != NamespacePhase::Active {
                 continue;
@@ -164,7 +167,7 @@ impl Audit {
             let tenant = namespace.tenant;
             let heard = world.heard.longest(granted_since, now.monotonic);
             assert!(
-                heard < REVOKED || !seen.holds_other_than(is_granted.then_some(tenant)),
+                heard < revoked || !seen.holds_other_than(is_granted.then_some(tenant)),
                 "{name} holds what it has not been granted for {:?}, {heard:?} of which everybody heard of it",
                 now.monotonic - granted_since
             );

@@ -9,6 +9,7 @@ use ecr_admission::secret::memory::NamespacePhase;
 use jiff::SignedDuration;
 use tokio::time::{Instant, sleep_until};
 
+use super::answer::Answer;
 use super::population::{Kind, Registry};
 use super::replica::{Replica, admit};
 use super::simulation::{LIVED_EVERY, Simulation};
@@ -25,8 +26,7 @@ pub(super) struct Admitted {
     by: String,
     life: Arc<Life>,
     asked: Instant,
-    allowed: bool,
-    said: String,
+    answer: Answer,
 }
 
 impl Simulation {
@@ -67,8 +67,7 @@ impl Simulation {
                 let images: Vec<&str> = registries.iter().map(|used| used.image()).collect();
                 let answer = admit(&admission, &clock, &name, &images).await;
                 Admitted {
-                    allowed: answer.is_allowed(),
-                    said: answer.said(),
+                    answer,
                     namespace: name,
                     registries,
                     by,
@@ -86,8 +85,7 @@ impl Simulation {
             by,
             life,
             asked,
-            allowed,
-            said,
+            answer: Answer { allowed, said },
         } = admitted;
         (&name, allowed, &said).hash(&mut self.hasher);
         self.outcome.pods += 1;

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ecr_admission::admit::{Admission, Settings, Webhook};
+use ecr_admission::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::clock::Clock;
-use ecr_admission::commands::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::event::NoEvents;
 use ecr_admission::namespace::{Namespace, NamespaceIndex};
-use ecr_admission::policy::{Policy, PolicySet};
+use ecr_admission::policy::{OnFailure, Policy, PolicySet};
 use ecr_admission::rulebook::Rulebook;
 use ecr_admission::secret::{SecretIndex, SecretMetadata};
 use ecr_admission::watch::Mirror;
@@ -20,9 +20,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::world::{Life, Link, World, as_watched};
-use crate::support::review::UID;
-use crate::support::service::{Answered, SECRET, denying};
+use super::answer::Answer;
+use super::world::{Life, Link, SECRET, World, as_watched};
 
 /// What the API server waits for, less the margin.
 const PATIENCE: Duration = Duration::from_millis(4_500);
@@ -148,10 +147,14 @@ impl Replica {
             // Clocks that NTP keeps are still seconds off.
             let seconds = SignedDuration::from_secs(world.rng.i64(-20..=20));
             clock.jump(self.clock_off + seconds);
-            let policy = if world.rng.bool() {
-                denying()
+            let on_failure = if world.rng.bool() {
+                OnFailure::Deny
             } else {
-                Policy::default()
+                OnFailure::Admit
+            };
+            let policy = Policy {
+                on_failure,
+                ..Policy::default()
             };
             let policies = world.tenancy.set(policy.clone());
             (clock, policy, policies)
@@ -322,18 +325,18 @@ pub(crate) async fn admit(
     clock: &Clock,
     namespace: &str,
     images: &[&str],
-) -> Answered {
+) -> Answer {
     let containers = images.iter().enumerate();
     let containers = containers.map(|(n, image)| format!(r#"{{"name":"c{n}","image":"{image}"}}"#));
     let body = format!(
-        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"{UID}","kind":{{"group":"",
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"1","kind":{{"group":"",
         "version":"v1","kind":"Pod"}},"namespace":"{namespace}","operation":"CREATE","object":{{"spec":{{"containers":
         [{}]}}}},"dryRun":false}}}}"#,
         containers.collect::<Vec<_>>().join(",")
     );
     let deadline = clock.monotonic() + PATIENCE;
     let answer = admission.answer(Webhook::Mutating, body.as_bytes(), deadline);
-    Answered::of(&answer.await.unwrap())
+    Answer::read(&answer.await.unwrap())
 }
 
 /// What one process knows of the cluster.

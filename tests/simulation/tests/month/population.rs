@@ -12,8 +12,7 @@ use super::ecr::REGIONS;
 use super::faults::exponential;
 use super::per_day;
 use super::tenancy::Tenant;
-use crate::support::review::image_in;
-use crate::support::service::SECRET;
+use super::world::SECRET;
 
 /// How long a namespace and a Pod live on average.
 const NAMESPACE_LIFE: Duration = Duration::from_hours(24 * 10);
@@ -49,7 +48,10 @@ pub(crate) struct Registry(usize);
 /// An image of each registry.
 static IMAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let all = 0..REGISTRIES;
-    let image = |number| image_in(number / REGIONS.len() + 1, REGIONS[number % REGIONS.len()]);
+    let image = |number| {
+        let (account, region) = (number / REGIONS.len() + 1, REGIONS[number % REGIONS.len()]);
+        format!("{account:012}.dkr.ecr.{region}.amazonaws.com/team/app:v1")
+    };
     all.map(image).collect()
 });
 

@@ -23,7 +23,11 @@ use super::ecr::{self, REGIONS};
 use super::population::{Namespace, Population};
 use super::spells::Spells;
 use super::tenancy::{TENANTS, Tenancy, Tenant};
-use crate::support::service::START;
+
+/// The Secret's name.
+pub(crate) const SECRET: &str = "ecr-pull-secret";
+/// When every simulation starts.
+const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
 /// Shared by everybody.
 pub(crate) struct World {

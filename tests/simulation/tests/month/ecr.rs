@@ -7,7 +7,11 @@ use ecr_admission::token::{MintError, MintErrorKind, Token};
 use jiff::Timestamp;
 
 use super::tenancy::Tenant;
-use crate::support::mint::{LIFE, PASSWORD};
+
+/// How long a token works.
+pub(crate) const LIFE: Duration = Duration::from_hours(12);
+/// What every password starts with.
+const PASSWORD: &str = "simulated";
 
 pub(crate) const REGIONS: [&str; 3] = ["eu-west-1", "us-east-1", "ap-southeast-2"];
 
