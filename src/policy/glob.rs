@@ -2,7 +2,7 @@
 
 /// A pattern that many texts are matched against: what stands before its first star and behind its last one is compared at
 /// once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Glob {
     text: Box<str>,
     /// The places of the first and of the last star.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::glob::glob;
+use super::glob::{Glob, glob};
 use crate::image::ecr::{EcrHost, SUFFIXES};
 
 /// Private ECR registries that nodes already pull from (an instance profile, a kubelet credential provider): an
@@ -17,7 +17,7 @@ pub struct NativeRegistry(Pattern);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Pattern {
     Account(String),
-    Host(String),
+    Host(Glob),
 }
 
 /// Why a text is no pattern for a native registry.
@@ -33,7 +33,7 @@ impl NativeRegistry {
     pub fn matches(&self, host: &EcrHost<'_>) -> bool {
         match &self.0 {
             Pattern::Account(account) => account == host.account,
-            Pattern::Host(pattern) => glob(pattern, host.host, b'.'),
+            Pattern::Host(pattern) => pattern.matches(host.host, b'.'),
         }
     }
 }
@@ -55,7 +55,7 @@ impl FromStr for NativeRegistry {
             EcrHost::parse(text).is_some()
         };
         if can_match {
-            Ok(Self(Pattern::Host(text.to_owned())))
+            Ok(Self(Pattern::Host(Glob::new(text))))
         } else {
             Err(InvalidNativeRegistry(text.to_owned()))
         }
@@ -73,7 +73,8 @@ impl TryFrom<String> for NativeRegistry {
 impl fmt::Display for NativeRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Pattern::Account(text) | Pattern::Host(text) => f.write_str(text),
+            Pattern::Account(account) => f.write_str(account),
+            Pattern::Host(pattern) => f.write_str(pattern.text()),
         }
     }
 }

@@ -171,7 +171,7 @@ impl Audit {
                 "{name} holds what it has not been granted for {:?}, {heard:?} of which everybody heard of it",
                 now.monotonic - granted_since
             );
-            // Who has not heard of it takes away what others give.
+            // Who has not heard of a grant cannot give by it, and nobody else looks before the next survey.
             let is_doubtful = world.deaf_since.is_some_and(|deaf| granted_since >= deaf);
             if !is_granted || is_doubtful {
                 continue;
