@@ -13,19 +13,23 @@ use super::answer::Answer;
 use super::population::{Kind, Registry};
 use super::replica::{Replica, admit};
 use super::simulation::{LIVED_EVERY, Simulation};
-use super::world::{Inner, Life};
+use super::world::Inner;
 
 /// For how long everything must have worked before a Pod may no longer be admitted with a warning: a failure is
 /// remembered for a minute, and a refusal of the API server for longer.
 pub(super) const SETTLED: Duration = Duration::from_mins(6);
+
+/// The longest time between two surveys.
+const SURVEYED: Duration = Duration::from_mins(66);
 
 /// What became of a Pod.
 pub(super) struct Admitted {
     namespace: String,
     registries: Vec<Registry>,
     by: String,
-    life: Arc<Life>,
     asked: Instant,
+    /// The process ended meanwhile, and has answered nobody.
+    died: bool,
     answer: Answer,
 }
 
@@ -71,7 +75,7 @@ impl Simulation {
                     namespace: name,
                     registries,
                     by,
-                    life,
+                    died: life.over.load(Ordering::Relaxed),
                     asked: at,
                 }
             });
@@ -83,8 +87,8 @@ impl Simulation {
             namespace: name,
             registries,
             by,
-            life,
             asked,
+            died,
             answer: Answer { allowed, said },
         } = admitted;
         (&name, allowed, &said).hash(&mut self.hasher);
@@ -106,11 +110,13 @@ impl Simulation {
             return;
         };
         let now = Instant::now();
-        if allowed {
+        if died {
+            // It runs as if nobody had been asked, and those that are left do not know that one of them died.
+            namespace.run_unseen(registries.clone(), SURVEYED, rng);
+        } else if allowed {
             namespace.run(registries.clone(), rng);
         }
-        // Somebody may have meddled after the Pod was admitted, or too shortly before for the watch; and a process that
-        // ended meanwhile answered nobody.
+        // Somebody may have meddled after the Pod was admitted, or too shortly before for the watch.
         let calm = |since: Instant| asked.saturating_duration_since(since) > SETTLED;
         let (is_granted, granted_since) = grants;
         let usual = namespace.kind != Kind::Foreign
@@ -119,7 +125,7 @@ impl Simulation {
             && is_granted
             && calm(granted_since)
             && !doubtful
-            && !life.over.load(Ordering::Relaxed);
+            && !died;
         if allowed && said.is_empty() {
             if usual {
                 let wall = self.world.truth.now() - SignedDuration::try_from(now - asked).unwrap();

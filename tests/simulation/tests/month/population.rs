@@ -84,7 +84,8 @@ impl Registry {
 
 pub(crate) struct Pod {
     pub(crate) registries: Vec<Registry>,
-    created: Instant,
+    /// When it was created, or will have been found by a survey.
+    known: Instant,
     ends: Instant,
 }
 
@@ -151,14 +152,14 @@ impl Namespace {
         &self.registries
     }
 
-    /// The registries that Pods use, and since when each is used.
+    /// The registries that Pods use, and since when somebody must know that each is.
     pub(crate) fn used(&self) -> impl Iterator<Item = (Registry, Instant)> {
         let since = move |registry: &Registry| {
             let users = self
                 .pods
                 .iter()
                 .filter(|pod| pod.registries.contains(registry));
-            users.map(|pod| pod.created).min()
+            users.map(|pod| pod.known).min()
         };
         let used = self.registries.iter();
         used.filter_map(move |registry| Some((*registry, since(registry)?)))
@@ -186,11 +187,21 @@ impl Namespace {
     }
 
     pub(crate) fn run(&mut self, registries: Vec<Registry>, rng: &mut fastrand::Rng) {
-        let created = Instant::now();
+        self.run_unseen(registries, Duration::ZERO, rng);
+    }
+
+    /// The same, of which nobody knows until so much later.
+    pub(crate) fn run_unseen(
+        &mut self,
+        registries: Vec<Registry>,
+        unseen: Duration,
+        rng: &mut fastrand::Rng,
+    ) {
+        let now = Instant::now();
         self.pods.push(Pod {
             registries,
-            created,
-            ends: created + exponential(POD_LIFE, rng),
+            known: now + unseen,
+            ends: now + exponential(POD_LIFE, rng),
         });
     }
 
