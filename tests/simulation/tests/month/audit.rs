@@ -34,6 +34,9 @@ const REVOKED: Duration = Duration::from_mins(2);
 const REVOKED_EACH: Duration = Duration::from_millis(20);
 /// How long everything must have worked before a failure is nobody's fault but ours: back-off ends, and a look comes.
 const GRACE: Duration = Duration::from_mins(30);
+/// How long everything may have worked and what is due still not be renewed: a look that found no Pod using it is repeated
+/// after up to an hour and a half, and a warm admission tells nobody.
+const RENEWED: Duration = Duration::from_hours(2);
 /// Half of a life, less the tenth that renewals are spread over: what is left when the last replica comes due.
 const DUE: Duration = LIFE.saturating_sub(Duration::from_secs(LIFE.as_secs() / 10 * 6));
 
@@ -265,8 +268,9 @@ impl Use<'_> {
                  was due"
             );
         }
-        if self.until.is_some_and(works) {
+        if let Some(until) = self.until.filter(|until| works(*until)) {
             self.dark = None;
+            self.must_be_renewed(until, spells, now);
             return;
         }
         let dark = *self.dark.get_or_insert(since.max(self.since));
@@ -275,6 +279,22 @@ impl Use<'_> {
             worked < GRACE,
             "{name} has had no token for {host} for {:?}, of which everything worked for {worked:?}",
             now.monotonic - dark
+        );
+    }
+}
+
+impl Use<'_> {
+    /// What still works must not be near its end.
+    fn must_be_renewed(&self, until: Timestamp, spells: &Spells, now: Moment) {
+        let left = between(now.wall, until);
+        let due = now.monotonic - DUE.saturating_sub(left);
+        let worked = spells.longest(due.max(self.since), now.monotonic);
+        assert!(
+            left >= DUE || worked < RENEWED,
+            "the token of {} for {} has {left:?} left and was not renewed, though everything worked for {worked:?} since it \
+             was due",
+            self.name,
+            self.registry.host()
         );
     }
 }

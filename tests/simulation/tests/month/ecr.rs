@@ -15,6 +15,29 @@ const PASSWORD: &str = "simulated";
 
 pub(crate) const REGIONS: [&str; 3] = ["eu-west-1", "us-east-1", "ap-southeast-2"];
 
+/// What a process lived through of one region's outages.
+#[derive(Default)]
+pub(crate) struct Outages {
+    count: u32,
+    minutes: u32,
+    lasts: bool,
+}
+
+impl Outages {
+    /// Notes how it is in this minute.
+    pub(crate) fn note(&mut self, fails: bool) {
+        self.count += u32::from(fails && !self.lasts);
+        self.minutes += u32::from(fails);
+        self.lasts = fails;
+    }
+
+    /// How often a token may have been asked for in vain: a failure is remembered for a minute, and at the beginning the
+    /// background tries again sooner.
+    pub(crate) fn excuse(&self) -> u32 {
+        self.minutes + 10 * self.count
+    }
+}
+
 /// A token of a region for somebody's namespaces, made now.
 pub(crate) fn token(region: &str, holder: Tenant, clock: &Clock) -> Token {
     let now = clock.now();

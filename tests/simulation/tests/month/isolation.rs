@@ -42,9 +42,13 @@ impl Inner {
             let was_its = former.is_some_and(|(former, until)| former == holder && lately(until));
             let is_its = namespace.tenant == holder || was_its || lately(namespace.created);
             if !is_its || !(has_policy || lately(since)) {
+                let why = if is_its {
+                    "which nobody grants it".to_owned()
+                } else {
+                    format!("which is of {:?}", namespace.tenant)
+                };
                 self.audit.breach = Some(format!(
-                    "a token of {holder:?} for {host} was written to {name}, which is of {:?}",
-                    namespace.tenant
+                    "a token of {holder:?} for {host} was written to {name}, {why}"
                 ));
             }
         }

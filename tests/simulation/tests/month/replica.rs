@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::Answer;
+use super::ecr::{Outages, REGIONS};
 use super::world::{Life, Link, SECRET, World, as_watched};
 
 /// What the API server waits for, less the margin.
@@ -106,6 +107,7 @@ pub(crate) struct Process {
     pub(crate) started: Instant,
     /// How often its clock has jumped.
     pub(crate) jumps: u32,
+    pub(crate) outages: [Outages; REGIONS.len()],
     namespaces: Arc<NamespaceIndex>,
     /// What the settings say, besides policies.
     base: Policy,
@@ -218,6 +220,7 @@ impl Replica {
             link,
             started: Instant::now(),
             jumps: 0,
+            outages: Default::default(),
             namespaces,
             base,
             tasks,
