@@ -91,7 +91,7 @@ impl LeafFacts {
 }
 
 /// The DNS names and IP addresses that a certificate is for; none when it cannot be read.
-pub(crate) fn subject_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+pub fn subject_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     LeafFacts::read(certificate, "").map_or_else(|_| Vec::new(), |facts| facts.names)
 }
 

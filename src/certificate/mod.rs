@@ -14,7 +14,7 @@ pub mod resolver;
 
 pub use clients::{AcceptedClients, AuthoritySource, ClientReloader};
 pub use error::PairError;
-pub(crate) use leaf::subject_names;
+pub use leaf::subject_names;
 pub use pair::{CertificatePair, PemPair};
 pub use reload::{CertificateSource, Reloader, ReloaderOptions};
 pub use resolver::ServedCertificate;

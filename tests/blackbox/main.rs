@@ -45,7 +45,6 @@ mod refreshing;
 mod report;
 mod repositories;
 mod reviews;
-mod rotation;
 mod routes;
 mod secret_store;
 mod self_managed;

@@ -11,7 +11,6 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod review;
-pub(crate) mod seeds;
 pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod sts;

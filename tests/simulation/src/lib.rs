@@ -7,10 +7,14 @@ pub mod admit;
 pub mod assembly;
 #[path = "../../../src/attention.rs"]
 pub mod attention;
+#[path = "../../../src/certificate/mod.rs"]
+pub mod certificate;
 #[path = "../../../src/clock.rs"]
 pub mod clock;
 #[path = "../../../src/event/mod.rs"]
 pub mod event;
+#[path = "../../../src/health.rs"]
+pub mod health;
 #[path = "../../../src/image/mod.rs"]
 pub mod image;
 #[path = "../../../src/manifest/mod.rs"]

@@ -24,17 +24,19 @@ mod living;
 mod outcome;
 mod population;
 mod replica;
+#[path = "../support/seeds.rs"]
+mod seeds;
 mod simulation;
 mod spells;
 mod tenancy;
 mod world;
 
-use std::ops::Range;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
 
 use outcome::Outcome;
+use seeds::seeds;
 use simulation::Simulation;
 
 /// What is simulated.
@@ -57,15 +59,6 @@ fn simulate(setting: Setting) -> Outcome {
     let outcome = runtime.block_on(async { Simulation::new(setting).run().await });
     println!("{outcome:?}");
     outcome
-}
-
-/// The usual seeds, or those of `SIMULATION_SEEDS=5000..5100`.
-fn seeds(usual: Range<u64>) -> Range<u64> {
-    let Ok(asked) = std::env::var("SIMULATION_SEEDS") else {
-        return usual;
-    };
-    let (from, to) = asked.split_once("..").expect("SIMULATION_SEEDS=FROM..TO");
-    from.parse().unwrap()..to.parse().unwrap()
 }
 
 #[test]

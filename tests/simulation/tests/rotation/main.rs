@@ -1,7 +1,20 @@
-//! Self-managed certificates: the loop and its state machine in a simulated cluster, deterministic by seed.
+//! Self-managed certificates: the loop and its state machine in a simulated cluster, deterministic by seed. Other seeds
+//! than the usual ones: `SIMULATION_SEEDS=7..8 cargo test nobody_ready`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test sets up must work, and clippy's exemption for tests leaves their helpers out"
+)]
+
+// What drives it is written against the product, whose core this is.
+extern crate ecr_admission_simulation as ecr_admission;
 
 mod haste;
 mod judge;
+#[path = "../support/seeds.rs"]
+mod seeds;
 mod simulation;
 mod vandal;
 mod world;
@@ -14,7 +27,7 @@ use ecr_admission::certificate::development::DevelopmentCa;
 use ecr_admission::certificate::managed::Plan;
 use tokio::runtime::Builder;
 
-use crate::support::seeds::seeds;
+use seeds::seeds;
 use simulation::{Outcome, Setting, Simulation};
 
 const MINUTE: Duration = Duration::from_mins(1);
