@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::Answer;
+use super::answer::{Answer, UID};
 use super::ecr::{Outages, REGIONS};
 use super::world::{Life, Link, SECRET, World, as_watched};
 
@@ -332,7 +332,7 @@ pub(crate) async fn admit(
     let containers = images.iter().enumerate();
     let containers = containers.map(|(n, image)| format!(r#"{{"name":"c{n}","image":"{image}"}}"#));
     let body = format!(
-        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"1","kind":{{"group":"",
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"{UID}","kind":{{"group":"",
         "version":"v1","kind":"Pod"}},"namespace":"{namespace}","operation":"CREATE","object":{{"spec":{{"containers":
         [{}]}}}},"dryRun":false}}}}"#,
         containers.collect::<Vec<_>>().join(",")
