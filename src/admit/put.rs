@@ -9,7 +9,6 @@ use tokio::time::timeout;
 
 use super::ensure::{HEAD_START, Inner, Purpose};
 use super::need::Need;
-use crate::policy::Identity;
 use crate::rulebook::Unconfirmed;
 use crate::secret::{Known, Put, Revocation, WriteError};
 use crate::token::{MintError, Token, Urgency};
@@ -67,10 +66,12 @@ impl Inner {
             .iter()
             .map(|(need, _)| (&**need.key(), &need.token().identity));
         let unconfirmed = self.rulebook.confirm(namespace, wanted).await.err();
-        let is_role = |need: &Need| matches!(need.token().identity, Identity::Role(_));
+        let set = self.rulebook.set();
         let may = |need: &Need| {
             // Nor is what may be somebody else's by right replaced.
-            (unconfirmed.is_none() || !is_role(need)) && !disputed.names(need.key())
+            let is_confirmed =
+                unconfirmed.is_none() || set.grants_everywhere(&need.token().identity);
+            is_confirmed && !disputed.names(need.key())
         };
         let now = self.clock.reckoned();
         let puts: Vec<Put<'_>> = puts

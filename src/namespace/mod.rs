@@ -171,6 +171,24 @@ impl NamespaceIndex {
         })
     }
 
+    /// A namespace has these labels `now`, somebody has read. It stays as it is where the mirror has heard of others than
+    /// those `before` since: then nobody knows which are newer.
+    pub fn relabel(&self, name: &str, before: &Arc<Labels>, now: &Arc<Labels>) {
+        if !self.with_labels || before == now {
+            return;
+        }
+        let relabelled = self.change(|kept| {
+            let known = kept.get_mut(name)?;
+            // The same labels are the same object as long as no others came between.
+            Arc::ptr_eq(&known.labels, before)
+                .then(|| Arc::make_mut(known).labels = Arc::clone(now))
+        });
+        if relabelled.is_some() {
+            self.revision.fetch_add(1, Ordering::AcqRel);
+            self.attention.draw(name);
+        }
+    }
+
     /// What this draws attention to: namespaces whose pins have changed, or whose labels, where they are kept.
     pub fn attention(&self) -> &Attention {
         &self.attention
@@ -302,6 +320,39 @@ mod tests {
         index.each(&mut |name, labels| seen.push((name.to_owned(), labels.len())));
         seen.sort();
         assert_eq!(seen, [("a".to_owned(), 1), ("ordinary".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn labels_that_somebody_has_read_count_unless_others_came_between() {
+        let labels = |team: &str| Arc::new(Labels::from([("team".to_owned(), team.to_owned())]));
+        let labelled = |team: &str| Namespace {
+            labels: labels(team),
+            ..Namespace::default()
+        };
+        let index = NamespaceIndex::with_labels();
+        index.relabel("a", &Arc::default(), &labels("b"));
+        assert!(index.known("a").is_none());
+        index.apply("a", labelled("a"));
+        let before = index.get("a").labels.clone();
+        let drawn = || index.attention().take().namespaces.len();
+        assert_eq!(drawn(), 1);
+        let revision = index.revision();
+        index.relabel("a", &before, &labels("a"));
+        assert_eq!((drawn(), index.revision()), (0, revision));
+
+        index.relabel("a", &before, &labels("b"));
+        assert_eq!((&*index.get("a").labels["team"], drawn()), ("b", 1));
+        assert!(index.revision() > revision);
+        // The watch says so too, in the end.
+        index.apply("a", labelled("b"));
+        assert_eq!(drawn(), 0);
+
+        let before = index.get("a").labels.clone();
+        for team in ["a", "b"] {
+            index.apply("a", labelled(team));
+        }
+        index.relabel("a", &before, &labels("a"));
+        assert_eq!(index.get("a").labels["team"], "b");
     }
 
     #[test]

@@ -158,6 +158,14 @@ impl PolicySet {
         self.base.is_enforcing() || !self.unreadable.is_empty() || self.policies.iter().any(strict)
     }
 
+    /// Whether an identity is granted to every namespace alike: the controller's, as long as no policy says what is granted.
+    pub fn grants_everywhere(&self, identity: &Identity) -> bool {
+        let mut policies = self.policies.iter();
+        *identity == Identity::Controller
+            && self.unreadable.is_empty()
+            && policies.all(|policy| policy.grants.is_empty())
+    }
+
     /// What holds in a namespace.
     pub fn in_namespace(&self, namespace: &str, labels: &Labels) -> Policy {
         self.policy_of(&self.selection(namespace, labels))

@@ -1,14 +1,13 @@
 //! The cluster as it is at this moment, for what a mirror that lags must not decide.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::namespace::Namespace;
 use crate::policy::decide::identity_of_key;
-use crate::policy::{Identity, PolicySet, PolicyVersion};
+use crate::policy::{Identity, Labels, PolicySet, PolicyVersion};
 use crate::secret::{StoreError, StoreErrorKind};
 
 use super::census::Census;
@@ -55,7 +54,7 @@ impl LiveReads for NothingLive {
     }
 }
 
-/// Why a role's token is not written, or an entry not taken out. For people.
+/// Why a token is not written, or an entry not taken out. For people.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unconfirmed {
     /// The cluster is ahead of what was decided by.
@@ -79,43 +78,34 @@ impl Unconfirmed {
     }
 }
 
+/// Whether each of `wanted` (the `auths` key and the identity) is granted to a namespace with these labels, by a policy
+/// that is still what it was when it was compiled.
 pub(super) async fn confirm(
     live: &dyn LiveReads,
     set: &PolicySet,
-    namespace: &str,
-    roles: &[(&str, &Identity)],
+    (namespace, labels): (&str, &Labels),
+    wanted: &[(&str, &Identity)],
 ) -> Result<(), Unconfirmed> {
-    let changed = || Unconfirmed::changed(namespace);
-    let now = live.namespace(namespace).await?;
-    let policy = set.in_namespace(namespace, &now.labels);
-    for (key, identity) in roles {
+    let policy = set.in_namespace(namespace, labels);
+    for (key, identity) in wanted {
         let granted = identity_of_key(&policy, key);
-        if granted.is_none_or(|(_, granted)| granted != *identity) {
-            return Err(changed());
-        }
-        if !has_grantor(live, set, (namespace, &now), identity).await? {
-            return Err(changed());
+        let is_granted = granted.is_some_and(|(_, granted)| granted == *identity);
+        if !is_granted || !has_grantor(live, set, (namespace, labels), identity).await? {
+            return Err(Unconfirmed::changed(namespace));
         }
     }
     Ok(())
 }
 
-/// Whether none of `entries` is granted to a namespace as it is now. `entries`: the `auths` key and the fingerprint of the
-/// identity of each.
+/// Whether none of `entries` is granted to a namespace with these labels. `entries`: the `auths` key and the fingerprint of
+/// the identity of each.
 pub(super) async fn confirm_ungranted(
-    live: &dyn LiveReads,
     census: &Census,
     set: &PolicySet,
-    namespace: &str,
+    (namespace, labels): (&str, &Labels),
     mut entries: impl Iterator<Item = (&str, &str)>,
 ) -> Result<(), Unconfirmed> {
-    // Without policies, the same is granted to all.
-    let labels = if set.is_empty() {
-        Arc::default()
-    } else {
-        live.namespace(namespace).await?.labels
-    };
-    let policy = set.in_namespace(namespace, &labels);
+    let policy = set.in_namespace(namespace, labels);
     if entries.any(|(key, identity)| policy.grants_key(key, identity)) {
         return Err(Unconfirmed::changed(namespace));
     }
@@ -131,14 +121,19 @@ pub(super) async fn confirm_ungranted(
     }
 }
 
-/// Whether some policy that grants this identity is still what it was when it was compiled.
+/// Whether some policy that grants this identity is still what it was when it was compiled; or none does, because it is
+/// granted by default.
 async fn has_grantor(
     live: &dyn LiveReads,
     set: &PolicySet,
-    (name, namespace): (&str, &Namespace),
+    (namespace, labels): (&str, &Labels),
     identity: &Identity,
 ) -> Result<bool, StoreError> {
-    for policy in set.grantors(name, &namespace.labels, identity) {
+    let mut grantors = set.grantors(namespace, labels, identity).peekable();
+    if grantors.peek().is_none() {
+        return Ok(*identity == Identity::Controller);
+    }
+    for policy in grantors {
         match policy.version() {
             // One from a file is what it is.
             None => return Ok(true),

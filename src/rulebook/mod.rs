@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use crate::namespace::NamespaceIndex;
-use crate::policy::{Identity, Policy, PolicySet};
+use crate::policy::{Identity, Labels, Policy, PolicySet};
 use crate::secret::StoreError;
 use census::Census;
 use edition::Edition;
@@ -86,23 +86,25 @@ impl Rulebook {
     }
 
     /// Makes sure, by the namespace and the policies as they are at this moment, that a namespace may hold tokens of
-    /// these roles: a mirror can lag behind, and a token that was handed to the wrong tenant cannot be taken back. Of
-    /// each, the `auths` key and the identity. Other identities than roles are not asked about.
+    /// these identities: a mirror can lag behind, and a token that was handed to the wrong tenant cannot be taken back. Of
+    /// each, the `auths` key and the identity. What every namespace is granted is not asked about.
     ///
     /// # Errors
-    /// [`Unconfirmed`]: nothing of a role may be written then.
+    /// [`Unconfirmed`]: nothing of what was asked about may be written then.
     pub async fn confirm(
         &self,
         namespace: &str,
         wanted: impl IntoIterator<Item = (&str, &Identity)>,
     ) -> Result<(), Unconfirmed> {
-        let roles = wanted.into_iter();
-        let roles = roles.filter(|(_, identity)| matches!(identity, Identity::Role(_)));
-        let roles: Vec<(&str, &Identity)> = roles.collect();
-        if roles.is_empty() {
+        let set = self.set();
+        let wanted = wanted.into_iter();
+        let wanted = wanted.filter(|(_, identity)| !set.grants_everywhere(identity));
+        let wanted: Vec<(&str, &Identity)> = wanted.collect();
+        if wanted.is_empty() {
             return Ok(());
         }
-        live::confirm(&*self.live, &self.set(), namespace, &roles).await
+        let labels = self.labels_now(namespace).await?;
+        live::confirm(&*self.live, &set, (namespace, &labels), &wanted).await
     }
 
     /// Makes sure, by the namespace and the policies as they are at this moment, that entries of a namespace's Secret are
@@ -117,7 +119,24 @@ impl Rulebook {
         entries: impl Iterator<Item = (&'e str, &'e str)> + Send,
     ) -> Result<(), Unconfirmed> {
         let set = self.set();
-        live::confirm_ungranted(&*self.live, &self.census, &set, namespace, entries).await
+        // Without policies, the same is granted to all.
+        let labels = if set.is_empty() {
+            Arc::default()
+        } else {
+            self.labels_now(namespace).await?
+        };
+        live::confirm_ungranted(&self.census, &set, (namespace, &labels), entries).await
+    }
+
+    /// The labels that a namespace has at this moment. A mirror that does not know them yet learns them: who decides next
+    /// decides by them, and does not wait for a watch that may be silent.
+    async fn labels_now(&self, namespace: &str) -> Result<Arc<Labels>, StoreError> {
+        let before = self.namespaces.known(namespace);
+        let now = self.live.namespace(namespace).await?.labels;
+        if let Some(before) = before {
+            self.namespaces.relabel(namespace, &before.labels, &now);
+        }
+        Ok(now)
     }
 
     /// Whether an entry of a namespace's Secret is what is granted there; `true` while nobody can tell.

@@ -7,7 +7,9 @@ use ecr_admission::watch::Mirror;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::world::{CONTROLLER, HOST_A, HOST_B, ROLE_A, ROLE_B, SHARED, TEAM_A, World, seconds};
+use super::world::{
+    CONTROLLER, HOST_A, HOST_B, NO_TEAM, ROLE_A, ROLE_B, SHARED, TEAM_A, World, seconds,
+};
 use crate::support::review::{create_with, pod, update};
 
 fn image(host: &str) -> String {
@@ -75,12 +77,32 @@ async fn a_mirror_that_lags_gives_no_token_to_the_next_tenant_of_a_name() {
     let answer = service.mutate(&create_with("one", &image(HOST_A))).await;
     assert!(answer.is_allowed() && world.holder("one", HOST_A).is_none());
     insta::assert_snapshot!(answer.warnings()[0], @r#"no pull credential yet, still trying: the policies or the labels of namespace "one" have just changed, and what it is granted is decided anew"#);
-    world.hear_of("one");
-    sleep(Duration::from_mins(10)).await;
-    assert!(service.registries("one").is_empty());
+    // What was read then holds from then on, though the watch is silent.
     let answer = service.mutate(&create_with("one", &image(HOST_B))).await;
     assert!(answer.is_injected(), "{answer:?}");
     assert_eq!(world.holder("one", HOST_B).unwrap(), ROLE_B);
+    world.hear_of("one");
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!(service.registries("one"), [HOST_B]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_lags_gives_the_controllers_token_to_no_tenant_of_a_role() {
+    let world = World::new(&[("no-team", NO_TEAM), ("team-a", TEAM_A)]);
+    let service = &world.service;
+    world.label("one", &[]);
+    world.label("two", &[]);
+    world.label_unheard("one", &[("team", "a")]);
+    let answer = service.mutate(&create_with("one", &image(HOST_A))).await;
+    assert!(answer.is_allowed() && !answer.warnings().is_empty());
+    assert!(service.registries("one").is_empty());
+    for (namespace, holder) in [("one", ROLE_A), ("two", CONTROLLER)] {
+        let answer = service
+            .mutate(&create_with(namespace, &image(HOST_A)))
+            .await;
+        assert!(answer.is_injected(), "{answer:?}");
+        assert_eq!(world.holder(namespace, HOST_A).unwrap(), holder);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,9 @@ use ecr_admission::token::MintErrorKind;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::world::{CONTROLLER, Cluster, HOST_A, ROLE_A, SHARED, TEAM_A, TEAM_B, World, seconds};
+use super::world::{
+    CONTROLLER, Cluster, HOST_A, NO_TEAM, ROLE_A, SHARED, TEAM_A, TEAM_B, World, seconds,
+};
 use crate::support::mint::Behaviour;
 use crate::support::review::{create, create_with};
 use crate::support::store::{Call, Trouble};
@@ -16,12 +18,6 @@ use crate::support::store::{Call, Trouble};
 /// As long as the longest wait before a namespace is looked into again.
 const LATER: Duration = Duration::from_mins(20);
 
-/// Namespaces of no team pull from the first tenant's account by the identity of ecr-admission.
-const NO_TEAM: &str = r#"
-    namespaces: {matchExpressions: [{key: team, operator: DoesNotExist}]}
-    grants:
-    - registries: ["111111111111"]
-"#;
 const BASE: &str = r#"
     grants:
     - registries: ["999999999999"]
@@ -50,9 +46,8 @@ async fn a_mirror_that_is_wrong_about_a_namespace_takes_nothing_from_its_tenant(
     world.mishear_of("one", &[("team", "b")]);
     sleep(LATER).await;
     assert_eq!(world.service.registries("one"), [HOST_A]);
-    // Once it is true, nobody need hear of it once more.
-    world.label_unheard("one", &[("team", "b")]);
-    sleep(LATER).await;
+    world.label("one", &[("team", "b")]);
+    seconds().await;
     assert!(world.service.registries("one").is_empty());
 }
 
@@ -84,8 +79,9 @@ async fn what_is_the_tenants_by_right_is_not_replaced_by_a_token_of_somebody_els
     insta::assert_snapshot!(answer.warnings()[0], @r#"no pull credential yet, still trying: the policies or the labels of namespace "one" have just changed, and what it is granted is decided anew"#);
     sleep(LATER).await;
     assert_eq!(world.holder("one", HOST_A).unwrap(), ROLE_A);
-    world.label_unheard("one", &[]);
-    sleep(LATER).await;
+    world.label("one", &[]);
+    let answer = world.service.mutate(&create_with("one", &image)).await;
+    assert!(answer.is_injected(), "{answer:?}");
     assert_eq!(world.holder("one", HOST_A).unwrap(), CONTROLLER);
 }
 

@@ -42,6 +42,13 @@ pub(super) const TEAM_B: &str = r#"
       role: {arn: "arn:aws:iam::222222222222:role/ecr-team-b"}
 "#;
 
+/// Namespaces of no team pull from the first tenant's account by the identity of ecr-admission.
+pub(super) const NO_TEAM: &str = r#"
+    namespaces: {matchExpressions: [{key: team, operator: DoesNotExist}]}
+    grants:
+    - registries: ["111111111111"]
+"#;
+
 /// The cluster as a live read sees it.
 #[derive(Default)]
 pub(super) struct Cluster {

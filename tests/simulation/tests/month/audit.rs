@@ -32,7 +32,9 @@ const TOLERANCE: Duration = Duration::from_secs(6);
 /// for each namespace the time between two starts of work, because a policy or a list can be about all of them.
 const REVOKED: Duration = Duration::from_mins(2);
 const REVOKED_EACH: Duration = Duration::from_millis(20);
-/// How long everything must have worked before a failure is nobody's fault but ours: back-off ends, and a look comes.
+/// How long ECR may have answered again when a token expires in use: back-off ends, and thousands have their turn.
+const RESUMED: Duration = Duration::from_mins(20);
+/// How long everything must have worked before a use that has no token yet is nobody's fault but ours.
 const GRACE: Duration = Duration::from_mins(30);
 /// How long everything may have worked and what is due still not be renewed: a look that found no Pod using it is repeated
 /// after up to an hour and a half, and a warm admission tells nobody.
@@ -174,9 +176,7 @@ impl Audit {
                 "{name} holds what it has not been granted for {:?}, {heard:?} of which everybody heard of it",
                 now.monotonic - granted_since
             );
-            // Who has not heard of a grant cannot give by it, and nobody else looks before the next survey.
-            let is_doubtful = world.deaf_since.is_some_and(|deaf| granted_since >= deaf);
-            if !is_granted || is_doubtful {
+            if !is_granted {
                 continue;
             }
             let is_new = granted_since > inspected_at;
@@ -194,7 +194,8 @@ impl Audit {
                     until: seen.works_until[number].filter(|_| is_its),
                     dark: was_dark[number],
                 };
-                use_.judge(&world.spells[registry.region()], now);
+                let region = registry.region();
+                use_.judge(&world.spells[region], &world.answered[region], now);
                 seen.dark[number] = use_.dark;
                 self.judged += 1;
                 self.excused += u64::from(use_.dark.is_some());
@@ -233,8 +234,8 @@ pub(crate) struct Around<'a> {
     pub(crate) population: &'a Population,
     pub(crate) tenancy: &'a Tenancy,
     pub(crate) spells: &'a [Spells; REGIONS.len()],
+    pub(crate) answered: &'a [Spells; REGIONS.len()],
     pub(crate) heard: &'a Spells,
-    pub(crate) deaf_since: Option<Instant>,
 }
 
 /// That a namespace uses a registry, and how that stands.
@@ -250,7 +251,7 @@ struct Use<'a> {
 }
 
 impl Use<'_> {
-    fn judge(&mut self, spells: &Spells, now: Moment) {
+    fn judge(&mut self, spells: &Spells, answered: &Spells, now: Moment) {
         let (name, host) = (self.name, self.registry.host());
         let works = |until: Timestamp| until > now.wall;
         let mut since = now.monotonic;
@@ -260,12 +261,10 @@ impl Use<'_> {
             && self.dark.is_none()
         {
             since -= between(expired, now.wall);
-            let due = (since - DUE).max(self.since);
-            let worked = spells.longest(due, since.max(due));
+            let had_answered = answered.lasting_at(since);
             assert!(
-                worked < GRACE,
-                "the token of {name} for {host} expired in use at {expired}, though everything worked for {worked:?} since it \
-                 was due"
+                had_answered < RESUMED || since < self.since,
+                "the token of {name} for {host} expired in use at {expired}, when ECR had answered for {had_answered:?}"
             );
         }
         if let Some(until) = self.until.filter(|until| works(*until)) {

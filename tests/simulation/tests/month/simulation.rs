@@ -200,13 +200,16 @@ impl Simulation {
         let now = Instant::now();
         world.heard.observe(cluster && deaf_since.is_none(), now);
         let before = world.deaf_since;
+        // What happens meanwhile is heard of afterwards.
+        let silent = world.api_server_down.then_some(now);
         let recently = before.filter(|_| world.heard.lasting(now) < SETTLED);
-        let still = before.filter(|_| deaf_since.is_some());
-        let since = [deaf_since, recently, still];
+        let still = before.filter(|_| deaf_since.or(silent).is_some());
+        let since = [deaf_since, silent, recently, still];
         world.deaf_since = since.into_iter().flatten().min();
         for region in 0..REGIONS.len() {
             let fails = world.ecr_failure(region).is_some();
             world.spells[region].observe(cluster && !fails, now);
+            world.answered[region].observe(!fails, now);
             let up = self.replicas.iter_mut();
             for process in up.filter_map(|replica| replica.process.as_mut()) {
                 process.outages[region].note(fails);
@@ -221,15 +224,15 @@ impl Simulation {
             tenancy,
             audit,
             spells,
+            answered,
             heard,
-            deaf_since,
             ..
         } = &mut *world;
         let around = Around {
-            deaf_since: *deaf_since,
             population,
             tenancy,
             spells,
+            answered,
             heard,
         };
         audit.inspect(&around, &self.world.truth);

@@ -36,6 +36,14 @@ impl Spells {
         self.since.map_or(Duration::ZERO, |since| now - since)
     }
 
+    /// How long everything had worked at a moment that is past.
+    pub(crate) fn lasting_at(&self, at: Instant) -> Duration {
+        let current = self.since.map(|since| (since, at));
+        let mut spells = self.past.iter().copied().chain(current);
+        let around = spells.find(|(from, to)| (*from..=*to).contains(&at));
+        around.map_or(Duration::ZERO, |(from, _)| at - from)
+    }
+
     /// The longest spell between two moments.
     pub(crate) fn longest(&self, from: Instant, to: Instant) -> Duration {
         let current = self.since.map(|since| (since, to));
@@ -60,4 +68,6 @@ fn a_spell_counts_as_far_as_it_lies_between() {
     assert_eq!(longest(4, 20), 6);
     assert_eq!(longest(12, 29), 0);
     assert_eq!(spells.lasting(at(45)).as_secs() / 60, 15);
+    let lasting = |minute| spells.lasting_at(at(minute)).as_secs() / 60;
+    assert_eq!([4, 10, 20, 45].map(lasting), [4, 10, 0, 15]);
 }

@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     /// How many calls in a hundred fail.
     pub(crate) flaky: u8,
     pub(crate) spells: [Spells; REGIONS.len()],
+    /// When ECR answered, whatever else did not work.
+    pub(crate) answered: [Spells; REGIONS.len()],
     pub(crate) tenancy: Tenancy,
     /// When the API server worked and every replica heard everything.
     pub(crate) heard: Spells,
@@ -70,6 +72,7 @@ impl World {
                 api_server_down: false,
                 flaky: 0,
                 spells: Default::default(),
+                answered: Default::default(),
                 tenancy: Tenancy::new(),
                 heard: Spells::default(),
                 deaf_since: None,
