@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::event::Events;
 use crate::pull_secret::Freshness;
 use crate::rulebook::Rulebook;
-use crate::secret::{Known, SecretWriter};
+use crate::secret::{Granted, Known, SecretWriter};
 use crate::token::TokenCache;
 
 /// The most ensures under way or waiting: beyond that, an admission is told at once instead of queueing past its
@@ -144,8 +144,12 @@ impl Ensurer {
 
     /// Whether a namespace's Secret holds what it is granted no more.
     pub(super) fn revokes(&self, namespace: &str, known: &Known) -> bool {
-        let granted = self.0.rulebook.grants(namespace);
-        self.0.writer.revokes(known, &granted)
+        self.revokes_by(known, &self.0.rulebook.grants(namespace))
+    }
+
+    /// The same, where somebody knows what is granted.
+    pub(super) fn revokes_by(&self, known: &Known, granted: Granted<'_>) -> bool {
+        self.0.writer.revokes(known, granted)
     }
 
     /// Deletes a Secret in which nothing lives; whether it did.

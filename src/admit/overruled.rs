@@ -1,6 +1,7 @@
 //! What other policies or other labels take away: entries that are granted no more go at once, not when they expire.
 
 use super::reconcile::Reconciler;
+use crate::policy::Policy;
 
 /// How many namespaces are judged anew before others get a turn.
 const AT_A_TIME: usize = 32;
@@ -24,7 +25,14 @@ impl Reconciler {
         overruled
     }
 
-    /// Whether a namespace's Secret does.
+    /// Whether a namespace's Secret holds other than this policy grants.
+    pub(super) fn holds_other_than(&self, namespace: &str, policy: &Policy) -> bool {
+        let known = self.parts.index.last_seen(namespace);
+        let granted = |key: &str, fingerprint: &str| policy.grants_key(key, fingerprint);
+        known.is_some_and(|known| self.parts.ensurer.revokes_by(&known, &granted))
+    }
+
+    /// Whether a namespace's Secret holds what is granted no more.
     pub(super) fn holds_other_than_granted(&self, namespace: &str) -> bool {
         let known = self.parts.index.last_seen(namespace);
         known.is_some_and(|known| self.parts.ensurer.revokes(namespace, &known))

@@ -193,11 +193,7 @@ impl Reconciler {
                 let jitter = |most| clock.jitter(most);
                 work.agenda.finished(namespace, mended, clock.monotonic(), jitter);
             }
-            found = &mut work.survey => {
-                self.surveyed(work, found);
-                // Who writes what has just been taken away, and dies, leaves it to whoever looks next.
-                self.overrule(work).await;
-            }
+            found = &mut work.survey => self.surveyed(work, found),
             _ = work.starts.tick(), if has_room => {
                 if let Some((namespace, why)) = work.agenda.next() {
                     let look = async move {

@@ -75,7 +75,8 @@ impl Reconciler {
                 let needs = || surveyor.needs_of(images).into_iter();
                 judged.insert(images) && needs().any(|need| lacks(need.wanted()))
             });
-            if in_need {
+            // Who writes what has just been taken away, and dies, leaves it to whoever looks next.
+            if in_need || self.holds_other_than(name, &policy) {
                 found.in_need.insert(name.into());
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ecr_admission::secret::PodSight;
 use ecr_admission::token::MintErrorKind;
 use serde_json::json;
 use tokio::time::sleep;
@@ -106,6 +107,26 @@ async fn the_secret_of_the_next_tenant_of_a_name_loses_nothing_to_what_was_asked
     let secret = world.service.secret("one").unwrap();
     assert_eq!(secret.metadata.uid, "another");
     assert_eq!(world.service.registries("one"), [HOST_A]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_replica_wrote_by_old_labels_before_it_died_goes_with_the_next_survey() {
+    let world = in_use().await;
+    let service = &world.service;
+    let written = service.secret("one").unwrap();
+    world.label("one", &[("team", "b")]);
+    seconds().await;
+    assert!(service.registries("one").is_empty());
+    service.pods.show([PodSight {
+        namespace: "one".to_owned(),
+        images: vec![format!("{HOST_A}/app:1")],
+        ..PodSight::default()
+    }]);
+    service.store.cluster.change("one", |_| Some(written));
+    seconds().await;
+    assert_eq!(service.registries("one"), [HOST_A]);
+    sleep(4 * LATER).await;
+    assert!(service.registries("one").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
