@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use jiff::Timestamp;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::ensure::Ensurer;
 use super::failure::EnsureError;
@@ -42,7 +42,7 @@ const AT_ONCE: usize = 8;
 const SPREAD: u32 = 10;
 /// How long an entry that no Pod uses is kept fresh: nightly Jobs and workloads scaled to zero come back.
 const KEPT_UNUSED: Duration = Duration::from_hours(7 * 24);
-/// The time to the next look while no life is known, and the least for the sake of a namespace that could not be renewed.
+/// The time to the next look while no life is known, and the least before one at what could not be renewed.
 const SHORT_INTERVAL: Duration = Duration::from_mins(1);
 /// The first and the longest wait before a namespace that could not be renewed is tried again.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
@@ -115,18 +115,28 @@ impl Refresher {
         }
     }
 
-    /// Works for ever.
+    /// Works for ever: looks through everything now and then, and meanwhile at what could not be renewed.
     pub(super) async fn run(&self) {
         loop {
-            let next = self.look().await;
-            sleep(next).await;
+            let (due, shortest_life) = self.due();
+            self.parts.metrics.found_due(due.len());
+            self.renew_all(due).await;
+            let next = shortest_life.map_or(SHORT_INTERVAL, |life| {
+                (life / LOOKS_PER_LIFE).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+            });
+            let next = self.parts.clock.monotonic() + next;
+            loop {
+                sleep_until(self.next_retry().min(next)).await;
+                if self.parts.clock.monotonic() >= next {
+                    break;
+                }
+                self.renew_all(self.due_again()).await;
+            }
         }
     }
 
-    /// Renews everything that is due now, and tells how soon to look again.
-    async fn look(&self) -> Duration {
-        let (due, shortest_life) = self.due();
-        self.parts.metrics.found_due(due.len());
+    /// Renews what is due, and has its turn.
+    async fn renew_all(&self, due: Vec<Due>) {
         let mut starts = interval(START_INTERVAL);
         starts.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let paced = stream::unfold((due.into_iter(), starts), async |(mut due, mut starts)| {
@@ -143,20 +153,16 @@ impl Refresher {
             }
         };
         paced.for_each_concurrent(AT_ONCE, renew).await;
-        let by_life = shortest_life.map_or(SHORT_INTERVAL, |life| {
-            (life / LOOKS_PER_LIFE).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
-        });
-        by_life.min(self.next_retry())
     }
 
-    /// How soon to look again at what could not be renewed.
-    fn next_retry(&self) -> Duration {
+    /// When to look again at what could not be renewed.
+    fn next_retry(&self) -> Instant {
         let now = self.parts.clock.monotonic();
         let waiting = self.waiting();
         let failed = waiting.values().filter(|waiting| waiting.has_failed);
         let first = failed.map(|waiting| waiting.retry_at).min();
-        let wait = first.map_or(LONGEST_INTERVAL, |at| at.saturating_duration_since(now));
-        wait.max(SHORT_INTERVAL)
+        let at = first.unwrap_or(now + LONGEST_INTERVAL);
+        at.max(now + SHORT_INTERVAL)
     }
 
     /// What is due, and the shortest life of any token.
@@ -173,16 +179,32 @@ impl Refresher {
         waiting.retain(|_, waiting| now.monotonic < waiting.retry_at + LONGEST_WAIT);
         let due = due.into_iter().filter(|(namespace, _)| {
             let waits = waiting.get(namespace);
-            let waits = waits.is_some_and(|waiting| now.monotonic < waiting.retry_at);
-            !waits && !self.parts.namespaces.get(namespace).terminating
+            waits.is_none_or(|waiting| now.monotonic >= waiting.retry_at)
         });
+        (self.in_order(due, now), shortest_life)
+    }
+
+    /// What could not be renewed, and may be tried again.
+    fn due_again(&self) -> Vec<Due> {
+        let now = self.parts.clock.moment();
+        let waiting = self.waiting();
+        let again = waiting.iter().filter_map(|(namespace, waiting)| {
+            let is_ripe = waiting.has_failed && waiting.retry_at <= now.monotonic;
+            let known = is_ripe.then(|| self.parts.index.last_seen(namespace))??;
+            Some((namespace.clone(), known))
+        });
+        self.in_order(again, now)
+    }
+
+    /// What expires first goes first, and a simulation goes the same way again. What is being deleted is left alone.
+    fn in_order(&self, due: impl Iterator<Item = Due>, now: Moment) -> Vec<Due> {
+        let due = due.filter(|(namespace, _)| !self.parts.namespaces.get(namespace).terminating);
         let mut due: Vec<Due> = due.collect();
-        // What expires first goes first, and a simulation goes the same way again.
         due.sort_by_cached_key(|(namespace, known)| {
             let left = known.standings(now).map(|entry| entry.left).min();
             (left, namespace.clone())
         });
-        (due, shortest_life)
+        due
     }
 
     /// This namespace's and replica's share of the spread, from 0 to 1.
