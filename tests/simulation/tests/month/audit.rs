@@ -6,8 +6,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use ecr_admission::clock::{Clock, Moment};
 use ecr_admission::pull_secret::state::between;
 use ecr_admission::secret::memory::{MemorySecretStore, NamespacePhase};
@@ -15,10 +13,9 @@ use ecr_admission::secret::{SecretMetadata, SecretStore, StoredSecret};
 use ecr_admission::watch::Mirror;
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
-use serde_json::Value;
 use tokio::time::Instant;
 
+use super::docker_config::{auths, password};
 use super::ecr::{LIFE, REGIONS, read};
 use super::population::{Kind, Population, REGISTRIES, Registry};
 use super::spells::Spells;
@@ -305,18 +302,19 @@ impl Seen {
         self.is_foreign =
             metadata.is_some_and(|metadata| !metadata.owned && metadata.state.is_none());
         self.has_newer = false;
-        for (host, password) in stored.map(passwords).unwrap_or_default() {
+        for (host, auth) in stored.map(auths).unwrap_or_default() {
             if host == NEWER {
                 let state = metadata.and_then(|metadata| metadata.state.as_deref());
                 self.has_newer = state.is_some_and(|state| state.contains(NEWER));
                 continue;
             }
+            let password = password(auth);
             let (holder, region, works_until) = read(&password).unwrap();
             assert!(
                 host.contains(region),
                 "{name} has a token of {region} for {host}"
             );
-            let registry = Registry::of_host(&host).expect("nobody names another registry");
+            let registry = Registry::of_host(host).expect("nobody names another registry");
             self.works_until[registry.number()] = Some(works_until);
             self.holders[registry.number()] = holder;
         }
@@ -328,25 +326,6 @@ impl Seen {
         let mut held = held.filter(|(until, _)| until.is_some());
         held.any(|(_, holder)| Some(holder) != tenant)
     }
-}
-
-/// The password for each registry that a Secret holds.
-pub(crate) fn passwords(stored: &StoredSecret) -> Vec<(String, String)> {
-    let document = stored.docker_config.as_ref();
-    let document = document.map(|document| serde_json::from_slice(document.expose_secret()));
-    // Somebody's edit need not be JSON.
-    let Some(Ok(document)) = document else {
-        return Vec::new();
-    };
-    let document: Value = document;
-    let entries = document["auths"].as_object().into_iter().flatten();
-    let password = |(host, entry): (&String, &Value)| {
-        let pair = BASE64_STANDARD.decode(entry["auth"].as_str().unwrap());
-        let pair = String::from_utf8(pair.unwrap()).unwrap();
-        let password = pair.split_once(':').unwrap().1.to_owned();
-        (host.clone(), password)
-    };
-    entries.map(password).collect()
 }
 
 impl Changed {

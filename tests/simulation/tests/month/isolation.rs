@@ -5,7 +5,7 @@ use std::time::Duration;
 use ecr_admission::secret::{StoreError, StoredSecret};
 use tokio::time::Instant;
 
-use super::audit::passwords;
+use super::docker_config::{auths, password};
 use super::ecr::read;
 use super::world::Inner;
 
@@ -26,15 +26,16 @@ impl Inner {
         let Some(namespace) = self.population.namespaces.get(name) else {
             return;
         };
-        let held = before.map(passwords).unwrap_or_default();
-        for (host, password) in passwords(after) {
+        let held = before.map(auths).unwrap_or_default();
+        for (host, auth) in auths(after) {
+            if held.iter().any(|(_, known)| *known == auth) {
+                continue;
+            }
+            let password = password(auth);
             // Somebody's newer version has put others there.
             let Some((holder, ..)) = read(&password) else {
                 continue;
             };
-            if held.iter().any(|(_, known)| *known == password) {
-                continue;
-            }
             let lately = |at: Instant| at.elapsed() < RACE;
             let (has_policy, since) = self.tenancy.grants(holder);
             let former = namespace.former;
