@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::crowd::{Times, create};
 use super::noop::{Noop, PATCHING};
@@ -33,7 +33,20 @@ const NOOP: &str = "no-op";
 const OURS: &str = "ours";
 const NOOP_BOTH: &str = "no-op-both";
 const OURS_BOTH: &str = "ours-both";
-const VARIANTS: [&str; 6] = [NOBODY, NOOP, PATCHING, OURS, NOOP_BOTH, OURS_BOTH];
+/// As the chart installs it where the API server has policies that inject: then there is nothing left to patch.
+const NOOP_INJECTED: &str = "no-op-injected";
+const OURS_INJECTED: &str = "ours-injected";
+const INJECTED: [&str; 2] = [NOOP_INJECTED, OURS_INJECTED];
+const VARIANTS: [&str; 8] = [
+    NOBODY,
+    NOOP,
+    PATCHING,
+    OURS,
+    NOOP_BOTH,
+    OURS_BOTH,
+    NOOP_INJECTED,
+    OURS_INJECTED,
+];
 
 /// The p50 and the p99 of each round, by variant.
 type Rounds = BTreeMap<&'static str, Vec<(f64, f64)>>;
@@ -67,7 +80,8 @@ fn of_an_admission() {
             "\nMilliseconds from the request to the answer. {ROUNDS} rounds of {} Pods for each row, in slices of {SLICE} in turn; \
              medians of the rounds, and in brackets their least and greatest. A Service leads the API server to both servers \
              (TLS, HTTP/1.1); the no-op has the same listener, rules and matchConditions, and log level info, as ours. The patching \
-             no-op answers always the same, our patch: it shows what the API server itself takes for applying it.",
+             no-op answers always the same, our patch: it shows what the API server itself takes for applying it. \"Injected\" is by \
+             the MutatingAdmissionPolicy that the chart installs by default where the API server has them, for the no-op as for ours.",
             SLICES * SLICE
         ));
         for at_once in AT_ONCE {
@@ -84,18 +98,23 @@ fn of_an_admission() {
 async fn register(plane: &ControlPlane, ours: &Webhook, noop: &Noop) {
     let noop = &noop.announcement;
     let both = [
-        (ours.address, &plane.ca.ca_pem, [OURS, OURS_BOTH]),
-        (noop.address, &noop.ca_pem, [NOOP, NOOP_BOTH]),
+        (
+            ours.address,
+            &plane.ca.ca_pem,
+            [OURS, OURS_BOTH, OURS_INJECTED],
+        ),
+        (noop.address, &noop.ca_pem, [NOOP, NOOP_BOTH, NOOP_INJECTED]),
     ];
     let mut objects = vec![service("ecr-admission")];
-    for (address, authority, [alone, with_validating]) in both {
+    objects.extend(inject_policy());
+    for (address, authority, [alone, with_validating, injected]) in both {
         for mut object in manifest("webhooks.yaml") {
             object["metadata"]["name"] = json!(alone);
             let asked = match object["kind"].as_str() {
                 Some("MutatingWebhookConfiguration") if alone == NOOP => {
-                    vec![alone, PATCHING, with_validating]
+                    vec![alone, PATCHING, with_validating, injected]
                 }
-                Some("MutatingWebhookConfiguration") => vec![alone, with_validating],
+                Some("MutatingWebhookConfiguration") => vec![alone, with_validating, injected],
                 _ => vec![with_validating],
             };
             let webhooks = object["webhooks"].as_array_mut().unwrap();
@@ -103,9 +122,7 @@ async fn register(plane: &ControlPlane, ours: &Webhook, noop: &Noop) {
             for webhook in webhooks {
                 webhook["clientConfig"]["service"]["port"] = json!(address.port());
                 webhook["clientConfig"]["caBundle"] = json!(BASE64_STANDARD.encode(authority));
-                webhook["namespaceSelector"] = json!({"matchExpressions": [
-                    {"key": "measured", "operator": "In", "values": asked},
-                ]});
+                webhook["namespaceSelector"] = measured(&asked);
                 webhook["timeoutSeconds"] = json!(PATIENT_SECONDS);
                 // Whoever is not asked is not measured.
                 webhook["failurePolicy"] = json!("Fail");
@@ -114,6 +131,22 @@ async fn register(plane: &ControlPlane, ours: &Webhook, noop: &Noop) {
         }
     }
     apply(plane, objects).await;
+}
+
+/// The policy that injects as we do, where it is measured.
+fn inject_policy() -> Vec<Value> {
+    let mut objects = manifest("inject-policy.yaml");
+    for object in &mut objects {
+        if object["kind"] == "MutatingAdmissionPolicyBinding" {
+            object["spec"]["matchResources"] = json!({"namespaceSelector": measured(&INJECTED)});
+        }
+    }
+    objects
+}
+
+/// Selects the namespaces of these variants.
+fn measured(variants: &[&str]) -> Value {
+    json!({"matchExpressions": [{"key": "measured", "operator": "In", "values": variants}]})
 }
 
 /// Until the API server asks as it is told to.
@@ -125,7 +158,7 @@ async fn warm(namespaces: &[Namespace<'_>]) {
             pod.is_ok_and(|pod| pull_secrets(&pod) == [SECRET])
         })
         .await;
-        if namespace.name == PATCHING {
+        if [PATCHING, NOOP_INJECTED].contains(&namespace.name.as_str()) {
             continue;
         }
         eventually("the Secret is there", async || namespace.is_served().await).await;
@@ -137,7 +170,7 @@ async fn warm(namespaces: &[Namespace<'_>]) {
 }
 
 fn is_injected(namespace: &Namespace<'_>) -> bool {
-    [PATCHING, OURS, OURS_BOTH].contains(&namespace.name.as_str())
+    ![NOBODY, NOOP, NOOP_BOTH].contains(&namespace.name.as_str())
 }
 
 async fn measure(namespaces: &[Namespace<'_>], at_once: usize) -> Rounds {
@@ -204,6 +237,12 @@ fn print(report: &mut Report, at_once: usize, rounds: &Rounds) {
         ),
         (NOOP_BOTH, "no-op, mutating and validating", None),
         (OURS_BOTH, "ours, mutating and validating", Some(NOOP_BOTH)),
+        (NOOP_INJECTED, "injected, and a no-op, mutating", None),
+        (
+            OURS_INJECTED,
+            "injected, and ours, mutating",
+            Some(NOOP_INJECTED),
+        ),
     ] {
         let all = &rounds[variant];
         let p50s: Vec<f64> = all.iter().map(|round| round.0).collect();
