@@ -15,9 +15,10 @@ use super::new_entries::NewEntries;
 use super::notice;
 use crate::clock::Clock;
 use crate::event::Events;
+use crate::policy::Policy;
 use crate::pull_secret::Freshness;
 use crate::rulebook::Rulebook;
-use crate::secret::{Granted, Known, SecretWriter};
+use crate::secret::{Known, SecretWriter};
 use crate::token::TokenCache;
 
 /// The most ensures under way or waiting: beyond that, an admission is told at once instead of queueing past its
@@ -142,14 +143,10 @@ impl Ensurer {
         retries.min().unwrap_or(now)
     }
 
-    /// Whether a namespace's Secret holds what it is granted no more.
-    pub(super) fn revokes(&self, namespace: &str, known: &Known) -> bool {
-        self.revokes_by(known, &self.0.rulebook.grants(namespace))
-    }
-
-    /// The same, where somebody knows what is granted.
-    pub(super) fn revokes_by(&self, known: &Known, granted: Granted<'_>) -> bool {
-        self.0.writer.revokes(known, granted)
+    /// Whether a Secret holds other than this policy grants its namespace.
+    pub(super) fn revokes(&self, known: &Known, policy: &Policy) -> bool {
+        let granted = |key: &str, fingerprint: &str| policy.grants_key(key, fingerprint);
+        self.0.writer.revokes(known, &granted)
     }
 
     /// Deletes a Secret in which nothing lives; whether it did.

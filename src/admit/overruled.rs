@@ -18,7 +18,8 @@ impl Reconciler {
             if number % AT_A_TIME == 0 {
                 tokio::task::yield_now().await;
             }
-            if self.parts.ensurer.revokes(&namespace, &known) {
+            let ruling = self.parts.rulebook.ruling(&namespace);
+            if ruling.is_some_and(|policy| self.parts.ensurer.revokes(&known, &policy)) {
                 overruled.push(namespace);
             }
         }
@@ -28,13 +29,12 @@ impl Reconciler {
     /// Whether a namespace's Secret holds other than this policy grants.
     pub(super) fn holds_other_than(&self, namespace: &str, policy: &Policy) -> bool {
         let known = self.parts.index.last_seen(namespace);
-        let granted = |key: &str, fingerprint: &str| policy.grants_key(key, fingerprint);
-        known.is_some_and(|known| self.parts.ensurer.revokes_by(&known, &granted))
+        known.is_some_and(|known| self.parts.ensurer.revokes(&known, policy))
     }
 
-    /// Whether a namespace's Secret holds what is granted no more.
+    /// Whether a namespace's Secret holds what is granted no more; not while nobody can tell what is.
     pub(super) fn holds_other_than_granted(&self, namespace: &str) -> bool {
-        let known = self.parts.index.last_seen(namespace);
-        known.is_some_and(|known| self.parts.ensurer.revokes(namespace, &known))
+        let ruling = self.parts.rulebook.ruling(namespace);
+        ruling.is_some_and(|policy| self.holds_other_than(namespace, &policy))
     }
 }

@@ -121,13 +121,13 @@ impl Refresher {
             let (due, shortest_life) = self.due();
             self.parts.metrics.found_due(due.len());
             self.renew_all(due).await;
-            let next = shortest_life.map_or(SHORT_INTERVAL, |life| {
+            let wait = shortest_life.map_or(SHORT_INTERVAL, |life| {
                 (life / LOOKS_PER_LIFE).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
             });
-            let next = self.parts.clock.monotonic() + next;
+            let next_look = self.parts.clock.monotonic() + wait;
             loop {
-                sleep_until(self.next_retry().min(next)).await;
-                if self.parts.clock.monotonic() >= next {
+                sleep_until(self.next_retry().min(next_look)).await;
+                if self.parts.clock.monotonic() >= next_look {
                     break;
                 }
                 self.renew_all(self.due_again()).await;

@@ -31,7 +31,7 @@ const REVOKED: Duration = Duration::from_mins(2);
 const REVOKED_EACH: Duration = Duration::from_millis(20);
 /// How long ECR may have answered again when a token expires in use: back-off ends, and thousands have their turn.
 const RESUMED: Duration = Duration::from_mins(20);
-/// How long everything must have worked before a use that has no token yet is nobody's fault but ours.
+/// How long everything must have worked before a failure is nobody's fault but ours: back-off ends, and a look comes.
 const GRACE: Duration = Duration::from_mins(30);
 /// How long everything may have worked and what is due still not be renewed: a look that found no Pod using it is repeated
 /// after up to an hour and a half, and a warm admission tells nobody.
@@ -258,6 +258,13 @@ impl Use<'_> {
             && self.dark.is_none()
         {
             since -= between(expired, now.wall);
+            let due = (since - DUE).max(self.since);
+            let worked = spells.longest(due, since.max(due));
+            assert!(
+                worked < GRACE,
+                "the token of {name} for {host} expired in use at {expired}, though everything worked for {worked:?} since it \
+                 was due"
+            );
             let had_answered = answered.lasting_at(since);
             assert!(
                 had_answered < RESUMED || since < self.since,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Document<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     auths: BTreeMap<&'a str, Entry<'a>>,
 }
 
@@ -19,12 +19,17 @@ struct Entry<'a> {
     auth: &'a str,
 }
 
-/// What each registry's `auth` is; nothing for somebody's edit that is no such document.
+/// What each registry's `auth` is; nothing for somebody's edit, which need not be JSON.
 pub(crate) fn auths(stored: &StoredSecret) -> Vec<(&str, &str)> {
     let document = stored.docker_config.as_ref();
     let document = document.map(|document| serde_json::from_slice(document.expose_secret()));
-    let Some(Ok(Document { auths })) = document else {
-        return Vec::new();
+    let Document { auths } = match document {
+        Some(Ok(document)) => document,
+        Some(Err(error)) => {
+            assert!(!error.is_data(), "no docker configuration: {error}");
+            return Vec::new();
+        }
+        None => return Vec::new(),
     };
     let auths = auths.into_iter();
     auths.map(|(host, entry)| (host, entry.auth)).collect()

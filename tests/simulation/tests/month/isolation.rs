@@ -5,6 +5,7 @@ use std::time::Duration;
 use ecr_admission::secret::{StoreError, StoredSecret};
 use tokio::time::Instant;
 
+use super::audit::NEWER;
 use super::docker_config::{auths, password};
 use super::ecr::read;
 use super::world::Inner;
@@ -28,14 +29,10 @@ impl Inner {
         };
         let held = before.map(auths).unwrap_or_default();
         for (host, auth) in auths(after) {
-            if held.iter().any(|(_, known)| *known == auth) {
+            if host == NEWER || held.iter().any(|(_, known)| *known == auth) {
                 continue;
             }
-            let password = password(auth);
-            // Somebody's newer version has put others there.
-            let Some((holder, ..)) = read(&password) else {
-                continue;
-            };
+            let (holder, ..) = read(&password(auth)).unwrap();
             let lately = |at: Instant| at.elapsed() < RACE;
             let (has_policy, since) = self.tenancy.grants(holder);
             let former = namespace.former;

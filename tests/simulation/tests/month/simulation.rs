@@ -65,7 +65,10 @@ impl Simulation {
             self.break_and_mend();
             self.observe();
             if minute % LIVED_EVERY == 1 {
-                self.live();
+                // Nobody changes a cluster whose API server is gone.
+                if !self.world.lock().api_server_down {
+                    self.live();
+                }
                 self.create_pods();
             }
             sleep_until(started + MINUTE * minute).await;
@@ -200,11 +203,9 @@ impl Simulation {
         let now = Instant::now();
         world.heard.observe(cluster && deaf_since.is_none(), now);
         let before = world.deaf_since;
-        // What happens meanwhile is heard of afterwards.
-        let silent = world.api_server_down.then_some(now);
         let recently = before.filter(|_| world.heard.lasting(now) < SETTLED);
-        let still = before.filter(|_| deaf_since.or(silent).is_some());
-        let since = [deaf_since, silent, recently, still];
+        let still = before.filter(|_| deaf_since.is_some());
+        let since = [deaf_since, recently, still];
         world.deaf_since = since.into_iter().flatten().min();
         for region in 0..REGIONS.len() {
             let fails = world.ecr_failure(region).is_some();
