@@ -17,6 +17,7 @@ mod put;
 mod reconcile;
 mod record;
 mod refresh;
+mod retries;
 mod survey;
 mod surveyor;
 mod workload;

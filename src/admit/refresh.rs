@@ -7,7 +7,7 @@
 //! What no Pod has used for a week, and the namespace does not pin, is left to expire; a Secret in which everything has expired is deleted. Expired is
 //! absent to every replica, so an admission that needs it again makes it again, and nothing is taken from anybody.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::failure::EnsureError;
 use super::metrics::Metrics;
 use super::need::Need;
 use super::pinned::Pinned;
+use super::retries::Retries;
 use crate::clock::{Clock, Moment};
 use crate::namespace::NamespaceIndex;
 use crate::policy::{Credential, Policy, decide};
@@ -44,11 +45,6 @@ const SPREAD: u32 = 10;
 const KEPT_UNUSED: Duration = Duration::from_hours(7 * 24);
 /// The time to the next look while no life is known, and the least before one at what could not be renewed.
 const SHORT_INTERVAL: Duration = Duration::from_mins(1);
-/// The first and the longest wait before a namespace that could not be renewed is tried again.
-const FIRST_WAIT: Duration = Duration::from_secs(30);
-const LONGEST_WAIT: Duration = Duration::from_mins(10);
-/// The wait before Pods are asked for again whether they use what none used: a warm admission tells nobody.
-const UNUSED_WAIT: Duration = Duration::from_hours(1);
 
 /// What a [`Refresher`] works with.
 pub(super) struct RefreshParts {
@@ -66,17 +62,7 @@ pub(super) struct Refresher {
     parts: RefreshParts,
     /// Sets this replica apart from the others.
     replica: Duration,
-    waiting: Mutex<HashMap<Box<str>, Waiting>>,
-}
-
-/// A namespace that is due and must wait all the same.
-#[derive(Clone, Copy)]
-struct Waiting {
-    /// How often in a row it had to.
-    streak: u32,
-    retry_at: Instant,
-    /// Whether there is something to renew.
-    has_failed: bool,
+    retries: Mutex<Retries>,
 }
 
 /// A namespace, and its Secret as the index knows it.
@@ -110,7 +96,7 @@ impl Refresher {
     pub(super) fn new(parts: RefreshParts) -> Self {
         Self {
             replica: parts.clock.jitter(Duration::from_secs(1)),
-            waiting: Mutex::default(),
+            retries: Mutex::default(),
             parts,
         }
     }
@@ -158,9 +144,7 @@ impl Refresher {
     /// When to look again at what could not be renewed.
     fn next_retry(&self) -> Instant {
         let now = self.parts.clock.monotonic();
-        let waiting = self.waiting();
-        let failed = waiting.values().filter(|waiting| waiting.has_failed);
-        let first = failed.map(|waiting| waiting.retry_at).min();
+        let first = self.retries().next();
         let at = first.unwrap_or(now + LONGEST_INTERVAL);
         at.max(now + SHORT_INTERVAL)
     }
@@ -175,23 +159,20 @@ impl Refresher {
             shortest_life = lives.min();
             self.is_due(namespace, known, now)
         });
-        let mut waiting = self.waiting();
-        waiting.retain(|_, waiting| now.monotonic < waiting.retry_at + LONGEST_WAIT);
-        let due = due.into_iter().filter(|(namespace, _)| {
-            let waits = waiting.get(namespace);
-            waits.is_none_or(|waiting| now.monotonic >= waiting.retry_at)
-        });
+        let mut retries = self.retries();
+        retries.forget_old(now.monotonic);
+        let due = due.into_iter();
+        let due = due.filter(|(namespace, _)| !retries.must_wait(namespace, now.monotonic));
         (self.in_order(due, now), shortest_life)
     }
 
     /// What could not be renewed, and may be tried again.
     fn due_again(&self) -> Vec<Due> {
         let now = self.parts.clock.moment();
-        let waiting = self.waiting();
-        let again = waiting.iter().filter_map(|(namespace, waiting)| {
-            let is_ripe = waiting.has_failed && waiting.retry_at <= now.monotonic;
-            let known = is_ripe.then(|| self.parts.index.last_seen(namespace))??;
-            Some((namespace.clone(), known))
+        let retries = self.retries();
+        let again = retries.ripe(now.monotonic).filter_map(|namespace| {
+            let known = self.parts.index.last_seen(namespace)?;
+            Some((namespace.into(), known))
         });
         self.in_order(again, now)
     }
@@ -221,36 +202,22 @@ impl Refresher {
             .as_ref()
             .map_or_else(EnsureError::label, |done| done.label());
         self.parts.metrics.refreshed(label);
-        let has_failed = matches!(outcome, Ok(Renewal::Unchanged) | Err(_));
-        let wait = match outcome {
-            Ok(Renewal::Deleted) => None,
-            Ok(Renewal::Renewed | Renewal::Unused) => {
-                self.is_still_due(namespace).then_some(UNUSED_WAIT)
+        let clock = &self.parts.clock;
+        let now = clock.moment();
+        let jitter = |most| clock.jitter(most);
+        match outcome {
+            Ok(Renewal::Renewed | Renewal::Unused) if self.is_still_due(namespace) => {
+                self.retries().unused(namespace, now.monotonic, jitter);
             }
-            Ok(Renewal::Unchanged) | Err(_) => Some(self.backoff(namespace)),
-        };
-        let Some(wait) = wait else {
-            self.waiting().remove(namespace);
-            return;
-        };
-        let jitter = self.parts.clock.jitter(wait / 2);
-        let mut waiting = self.waiting();
-        let streak = waiting.get(namespace).map_or(0, |waiting| waiting.streak);
-        let waiting_for = Waiting {
-            streak: streak.saturating_add(1),
-            retry_at: self.parts.clock.monotonic() + wait + jitter,
-            has_failed,
-        };
-        waiting.insert(namespace.into(), waiting_for);
-    }
-
-    /// How long to wait after one more failure in a row.
-    fn backoff(&self, namespace: &str) -> Duration {
-        let streak = self
-            .waiting()
-            .get(namespace)
-            .map_or(0, |waiting| waiting.streak);
-        (FIRST_WAIT * 2u32.pow(streak.min(8))).min(LONGEST_WAIT)
+            Ok(Renewal::Renewed | Renewal::Unused | Renewal::Deleted) => {
+                self.retries().done(namespace);
+            }
+            Ok(Renewal::Unchanged) | Err(_) => {
+                let left = first_to_expire(known, now);
+                self.retries()
+                    .failed(namespace, left, now.monotonic, jitter);
+            }
+        }
     }
 
     /// Whether what was asked for is fresh now.
@@ -328,14 +295,21 @@ impl Refresher {
         Ok(Renewal::Deleted)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Box<str>, Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn retries(&self) -> MutexGuard<'_, Retries> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whether it is past half of its life and its share of the spread behind that.
 fn is_due(entry: &Standing<'_>, share: f64) -> bool {
     entry.left + (entry.life / SPREAD).mul_f64(share) <= entry.life / 2
+}
+
+/// What is left of the first of the tokens to expire that have not expired.
+fn first_to_expire(known: &Known, now: Moment) -> Duration {
+    let left = known.standings(now).map(|entry| entry.left);
+    let left = left.filter(|left| !left.is_zero()).min();
+    left.unwrap_or_default()
 }
 
 /// The `auths` key that an image is pulled with.
