@@ -3,6 +3,7 @@
 
 use ecr_admission::namespace::Namespace;
 use ecr_admission::policy::{Action, Policy};
+use ecr_admission::secret::memory::NamespacePhase;
 use ecr_admission::token::MintErrorKind;
 use ecr_admission::watch::Mirror;
 use serde_json::{Value, json};
@@ -275,20 +276,32 @@ async fn excluded_and_impossible_namespaces_get_nothing_from_us() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_being_deleted_gets_no_write() {
+async fn a_pod_of_a_namespace_that_is_being_deleted_is_told_so() {
     let service = Service::new();
-    let terminating = Namespace {
+    service.namespaces.apply("team-a", terminating());
+    let cluster = &service.store.cluster;
+    cluster.set_namespace("team-a", NamespacePhase::Terminating);
+    let answer = service.mutate(&create_with("team-a", IMAGE)).await;
+    insta::assert_snapshot!(
+        answer.said(),
+        @r#"warning: no pull credential: cannot write the pull Secret in namespace "team-a": the namespace is being terminated"#
+    );
+}
+
+#[tokio::test]
+async fn a_pod_is_served_whose_namespace_has_the_name_of_one_that_was_being_deleted() {
+    let service = Service::new();
+    service.namespaces.apply("team-a", terminating());
+    let answer = service.mutate(&create_with("team-a", IMAGE)).await;
+    assert!(answer.is_allowed() && answer.warnings().is_empty());
+    assert_eq!(service.registries("team-a"), [REGISTRY]);
+}
+
+fn terminating() -> Namespace {
+    Namespace {
         terminating: true,
         ..Namespace::default()
-    };
-    service.namespaces.apply("team-a", terminating);
-    assert!(
-        service
-            .mutate(&create_with("team-a", IMAGE))
-            .await
-            .is_allowed()
-    );
-    assert!(service.store.calls().is_empty());
+    }
 }
 
 #[tokio::test]
