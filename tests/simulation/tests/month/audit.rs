@@ -54,6 +54,8 @@ struct Seen {
     holders: [Tenant; REGISTRIES],
     /// Until when they worked at the last inspection, where that was another version.
     inspected: Option<Box<EachRegistry<Timestamp>>>,
+    /// Until when those worked that were replaced since then, and too late.
+    lapsed: EachRegistry<Timestamp>,
     /// The uses that have no working token, and since when.
     dark: EachRegistry<Instant>,
     has_newer: bool,
@@ -109,6 +111,13 @@ impl Audit {
         self.deletions += u64::from(succeeded);
     }
 
+    /// A password was replaced that had not worked any more since then.
+    pub(crate) fn lapsed(&mut self, name: &str, host: &str, worked_until: Timestamp) {
+        let seen = self.seen.entry(name.to_owned()).or_default();
+        let registry = Registry::of_host(host).expect("nobody names another registry");
+        seen.lapsed[registry.number()] = Some(worked_until);
+    }
+
     /// How many entries of ours the Secrets hold.
     pub(crate) fn entries(&self) -> usize {
         let held = self.seen.values();
@@ -152,6 +161,7 @@ impl Audit {
             };
             let before = seen.inspected.take();
             let before = before.map_or(seen.works_until, |before| *before);
+            let lapsed = std::mem::take(&mut seen.lapsed);
             match namespace.kind {
                 Kind::Foreign => {
                     assert!(seen.is_foreign, "somebody's Secret in {name} was written");
@@ -188,6 +198,7 @@ impl Audit {
                     registry,
                     since: since.max(granted_since),
                     before: before[number].filter(|_| is_its && !is_new),
+                    lapsed: lapsed[number].filter(|_| is_its && !is_new),
                     until: seen.works_until[number].filter(|_| is_its),
                     dark: was_dark[number],
                 };
@@ -243,6 +254,8 @@ struct Use<'a> {
     /// Until when its password works or worked, at the last inspection and now.
     before: Option<Timestamp>,
     until: Option<Timestamp>,
+    /// Until when one worked that was replaced since, and too late.
+    lapsed: Option<Timestamp>,
     /// Since when there is no working token.
     dark: Option<Instant>,
 }
@@ -252,8 +265,11 @@ impl Use<'_> {
         let (name, host) = (self.name, self.registry.host());
         let works = |until: Timestamp| until > now.wall;
         let mut since = now.monotonic;
-        // The state can be gone with the token, or made anew since: what was seen last counts.
-        let expired = self.before.or(self.until).filter(|until| !works(*until));
+        let expired = match self.until.filter(|until| works(*until)) {
+            Some(_) => self.lapsed,
+            // The state can be gone with the token: what was seen last counts.
+            None => self.before.or(self.until).filter(|until| !works(*until)),
+        };
         if let Some(expired) = expired
             && self.dark.is_none()
         {

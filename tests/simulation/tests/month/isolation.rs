@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ecr_admission::secret::{StoreError, StoredSecret};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::audit::NEWER;
@@ -21,6 +22,7 @@ impl Inner {
         name: &str,
         before: Option<&StoredSecret>,
         after: &Result<StoredSecret, StoreError>,
+        now: Timestamp,
     ) {
         self.audit.wrote(after.is_ok());
         let Ok(after) = after else { return };
@@ -31,6 +33,13 @@ impl Inner {
         for (host, auth) in auths(after) {
             if host == NEWER || held.iter().any(|(_, known)| *known == auth) {
                 continue;
+            }
+            if let Some((_, replaced)) = held.iter().find(|(known, _)| *known == host) {
+                let replaced = password(replaced);
+                let (of, _, worked_until) = read(&replaced).unwrap();
+                if of == namespace.tenant && worked_until <= now {
+                    self.audit.lapsed(name, host, worked_until);
+                }
             }
             let (holder, ..) = read(&password(auth)).unwrap();
             let lately = |at: Instant| at.elapsed() < RACE;

@@ -11,7 +11,7 @@ use ecr_admission::clock::Clock;
 use ecr_admission::event::NoEvents;
 use ecr_admission::namespace::{Namespace, NamespaceIndex};
 use ecr_admission::policy::{OnFailure, Policy, PolicySet};
-use ecr_admission::rulebook::Rulebook;
+use ecr_admission::rulebook::{PolicyVersions, Rulebook};
 use ecr_admission::secret::{SecretIndex, SecretMetadata};
 use ecr_admission::watch::Mirror;
 use jiff::SignedDuration;
@@ -33,7 +33,7 @@ enum Event {
     Deleted(String, String),
     Listed(BTreeMap<String, SecretMetadata>, String),
     Namespace(String, Option<Namespace>),
-    Policies(Box<PolicySet>),
+    Policies(PolicyVersions, Box<PolicySet>),
     Heard,
 }
 
@@ -143,7 +143,7 @@ impl Replica {
     /// Starts a process, which lists and then serves.
     pub(crate) fn start(&mut self) {
         self.starts += 1;
-        let (clock, base, policies) = {
+        let (clock, base, policies, in_force) = {
             let mut world = self.world.lock();
             let clock = Clock::simulated(self.world.truth.now(), world.rng.u64(..));
             // Clocks that NTP keeps are still seconds off.
@@ -159,7 +159,7 @@ impl Replica {
                 ..Policy::default()
             };
             let policies = world.tenancy.set(policy.clone());
-            (clock, policy, policies)
+            (clock, policy, policies, world.tenancy.versions())
         };
         let link = Arc::new(Link::new(&self.world, &clock));
         let life = Arc::clone(&link.life);
@@ -194,6 +194,7 @@ impl Replica {
                 index: Arc::clone(&index),
                 namespaces: Arc::clone(&namespaces),
                 rulebook,
+                in_force,
             },
             Arc::clone(&life),
             Arc::clone(&self.world),
@@ -280,8 +281,11 @@ impl Replica {
     /// Tells of the policies that there are.
     pub(crate) fn hand_out_policies(&self) {
         if let Some(process) = &self.process {
-            let policies = self.world.lock().tenancy.set(process.base.clone());
-            self.feed.send(Event::Policies(Box::new(policies)));
+            let world = self.world.lock();
+            let versions = world.tenancy.versions();
+            let policies = Box::new(world.tenancy.set(process.base.clone()));
+            drop(world);
+            self.feed.send(Event::Policies(versions, policies));
         }
     }
 
@@ -347,15 +351,22 @@ struct Mirrors {
     index: Arc<SecretIndex>,
     namespaces: Arc<NamespaceIndex>,
     rulebook: Arc<Rulebook>,
+    /// The policies in force: the same ones are not put in force anew.
+    in_force: PolicyVersions,
 }
 
 impl Mirrors {
-    fn take_in(&self, event: Event, blind: bool) {
+    fn take_in(&mut self, event: Event, blind: bool) {
         match event {
-            Event::Namespace(..) | Event::Policies(_) if blind => {}
+            Event::Namespace(..) | Event::Policies(..) if blind => {}
             Event::Namespace(name, Some(namespace)) => self.namespaces.apply(&name, namespace),
             Event::Namespace(name, None) => self.namespaces.delete(&name, ""),
-            Event::Policies(policies) => self.rulebook.replace(*policies),
+            Event::Policies(versions, policies) => {
+                if self.in_force != versions {
+                    self.rulebook.replace(*policies);
+                    self.in_force = versions;
+                }
+            }
             Event::Applied(namespace, metadata) => self.index.apply(&namespace, metadata),
             Event::Deleted(namespace, version) => self.index.delete(&namespace, &version),
             Event::Listed(secrets, version) => {
@@ -374,7 +385,7 @@ impl Mirrors {
 /// Delivers events in order until the process ends.
 async fn follow(
     mut from: UnboundedReceiver<(Instant, Event)>,
-    mirrors: Mirrors,
+    mut mirrors: Mirrors,
     life: Arc<Life>,
     world: Arc<World>,
 ) {

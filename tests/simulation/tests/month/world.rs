@@ -211,7 +211,8 @@ impl SecretStore for Link {
     ) -> BoxFuture<'a, Result<StoredSecret, StoreError>> {
         Box::pin(self.call(async move {
             let stored = SecretStore::create(&*self.world.cluster, namespace, content).await;
-            self.world.lock().wrote(namespace, None, &stored);
+            let now = self.world.truth.now();
+            self.world.lock().wrote(namespace, None, &stored, now);
             stored
         }))
     }
@@ -226,7 +227,8 @@ impl SecretStore for Link {
             let cluster = &*self.world.cluster;
             let before = cluster.get(namespace).await?;
             let stored = SecretStore::update(cluster, namespace, current, content).await;
-            self.world.lock().wrote(namespace, before.as_ref(), &stored);
+            let (now, before) = (self.world.truth.now(), before.as_ref());
+            self.world.lock().wrote(namespace, before, &stored, now);
             stored
         }))
     }
