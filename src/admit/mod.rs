@@ -5,6 +5,7 @@ mod ensure;
 mod failure;
 mod heal;
 mod judge;
+mod mend;
 mod metrics;
 mod need;
 mod new_entries;
@@ -20,6 +21,7 @@ mod refresh;
 mod retries;
 mod survey;
 mod surveyor;
+mod unchecked;
 mod workload;
 
 use std::collections::HashSet;
@@ -32,7 +34,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Clock;
 use crate::event::Events;
 use crate::namespace::{NamespaceIndex, is_valid_name};
-use crate::policy::{OnFailure, Policy};
+use crate::policy::Policy;
 use crate::review::{Envelope, InjectionPatch, Operation, Review, Unreadable, parse, parse_front};
 use crate::rulebook::Rulebook;
 use crate::secret::{PodImages, SecretIndex, SecretWriter};
@@ -199,19 +201,7 @@ impl Admission {
         let envelope = parse_front(front).ok_or_else(|| {
             NotAReview("the body is too large, and no AdmissionReview starts it".to_owned())
         })?;
-        let outcome = if self.leaves_alone(&envelope) {
-            Outcome::allow("too_large")
-        } else if self.is_enforcing(&envelope) {
-            Outcome::refuse(
-                "too_large",
-                "this Pod is too large to check: its review is over 7 MiB; make its spec smaller",
-            )
-        } else {
-            Outcome::warn(
-                "too_large",
-                "this Pod was not checked: its review is over 7 MiB",
-            )
-        };
+        let outcome = self.too_large(&envelope);
         Ok(self.finish(&envelope, &outcome, started))
     }
 
@@ -276,28 +266,6 @@ impl Admission {
         }
     }
 
-    /// A Pod that cannot be read is refused while any rule is enforced: otherwise that would be a way around policy.
-    fn unreadable(&self, envelope: &Envelope<'_>, reason: &str) -> Outcome {
-        if self.leaves_alone(envelope) {
-            Outcome::allow("not_a_pod")
-        } else if self.is_enforcing(envelope) {
-            Outcome::refuse("unreadable", format!("this Pod cannot be read: {reason}"))
-        } else {
-            Outcome::warn(
-                "unreadable",
-                format!("this Pod was not checked, because it cannot be read: {reason}"),
-            )
-        }
-    }
-
-    fn internal_failure(&self) -> Outcome {
-        let message = "ecr-admission failed while checking this Pod; see its log";
-        match self.rulebook.set().base().on_internal_error {
-            OnFailure::Admit => Outcome::warn("internal", message),
-            OnFailure::Deny => Outcome::refuse("internal", message),
-        }
-    }
-
     /// What holds in the review's namespace; or the answer, where that cannot be told.
     async fn ruling(
         &self,
@@ -322,24 +290,9 @@ impl Admission {
         })
     }
 
-    /// Whether any rule can refuse a Pod there, as far as it is known.
-    fn is_enforcing(&self, envelope: &Envelope<'_>) -> bool {
-        let ruling = self.rulebook.ruling(envelope.namespace());
-        ruling.map_or_else(
-            || self.rulebook.set().may_enforce(),
-            |policy| policy.is_enforcing(),
-        )
-    }
-
     fn is_excluded(&self, envelope: &Envelope<'_>) -> bool {
         let excluded = &self.settings.excluded_namespaces;
         excluded.contains(envelope.namespace())
-    }
-
-    /// Whether the envelope alone says that there is nothing to judge. One that was cut off before it says so does not.
-    fn leaves_alone(&self, envelope: &Envelope<'_>) -> bool {
-        let may_be_pod = envelope.kind().is_empty() || is_pod(envelope);
-        self.is_excluded(envelope) || !may_be_pod || envelope.operation() == Operation::Other
     }
 
     fn finish(&self, envelope: &Envelope<'_>, outcome: &Outcome, started: Instant) -> Vec<u8> {
