@@ -73,6 +73,7 @@ impl Policies {
                     rulebook: Arc::clone(&assembly.rulebook),
                     base: config.policy.clone(),
                     poll: POLL,
+                    registered: config.registered_pods,
                     clock: clock.clone(),
                     metrics: Metrics::register(registry),
                     condition: health.condition(POLICIES),

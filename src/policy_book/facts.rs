@@ -12,16 +12,17 @@ use crate::token::TokenCache;
 /// Whether it is in force, where we are asked about these Pods.
 pub(super) fn standing(reading: &Reading, registered: RegisteredPods) -> Standing<'_> {
     match reading {
-        Reading::Valid(policy)
-            if policy.judges_all_images() && registered == RegisteredPods::Ecr =>
-        {
-            Standing::PartlyBlind
-        }
+        Reading::Valid(policy) if is_partly_blind(policy, registered) => Standing::PartlyBlind,
         Reading::Valid(_) => Standing::InForce,
         Reading::Lost {
             reason, message, ..
         } => Standing::Lost(reason, message),
     }
+}
+
+/// Whether a policy has rules about images that nobody asks us about.
+pub(super) fn is_partly_blind(policy: &Compiled, registered: RegisteredPods) -> bool {
+    policy.judges_all_images() && registered == RegisteredPods::Ecr
 }
 
 /// What the tokens of a policy's roles tell, and when the last of it was heard; `told` is when it was the last time.

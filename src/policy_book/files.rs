@@ -7,7 +7,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
+use super::RegisteredPods;
+use super::facts::is_partly_blind;
 use super::metrics::Metrics;
+use super::status::PARTLY_BLIND;
 use crate::clock::Clock;
 use crate::health::Condition;
 use crate::policy::{Compiled, Policy, PolicySet};
@@ -29,6 +32,8 @@ pub struct FileKeeperParts {
     pub base: Policy,
     /// How often they are read.
     pub poll: Duration,
+    /// Which Pods we are asked about.
+    pub registered: RegisteredPods,
     /// Time.
     pub clock: Clock,
     /// Counts.
@@ -87,10 +92,18 @@ impl FileKeeper {
             base,
             clock,
             metrics,
+            registered,
             ..
         } = &self.parts;
         metrics.in_force(policies.len(), 0, clock.now());
         tracing::info!(valid = policies.len(), "policies are in force");
+        // Those of the cluster have a status that says it.
+        for policy in policies
+            .iter()
+            .filter(|one| is_partly_blind(one, *registered))
+        {
+            tracing::warn!(policy = policy.name(), "{PARTLY_BLIND}");
+        }
         policies.clone_into(&mut *self.last());
         rulebook.replace(PolicySet::new(base.clone(), policies, Vec::new()));
     }

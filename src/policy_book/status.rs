@@ -42,6 +42,11 @@ pub enum Standing<'a> {
     Lost(&'static str, &'a str),
 }
 
+/// What people are told about [`Standing::PartlyBlind`].
+pub(super) const PARTLY_BLIND: &str = "the policy is in force, but its rules about all images (allowedImages, onlyEcr) see only \
+    Pods that also name an image of ECR: the API server asks about no others, until all Pods are registered \
+    (webhooks.allImages of the chart)";
+
 /// Whether the roles of a policy can be assumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assumable {
@@ -135,14 +140,7 @@ type Said = (&'static str, &'static str, String);
 fn ready(standing: Standing<'_>) -> Said {
     match standing {
         Standing::InForce => ("True", "Compiled", "the policy is in force".to_owned()),
-        Standing::PartlyBlind => (
-            "False",
-            "NotRegistered",
-            "the policy is in force, but its rules about all images (allowedImages, onlyEcr) see only Pods that also name an \
-             image of ECR: the API server asks about no others, until all Pods are registered (webhooks.allImages of the \
-             chart)"
-                .to_owned(),
-        ),
+        Standing::PartlyBlind => ("False", "NotRegistered", PARTLY_BLIND.to_owned()),
         Standing::Lost(reason, message) => {
             let until = "until this is mended, its namespaces are granted nothing";
             ("False", reason, format!("{message}; {until}"))

@@ -228,3 +228,28 @@ async fn policies_in_files_are_in_force_and_read_again_and_the_last_good_ones_st
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_policy_in_a_file_about_images_that_nobody_asks_about_is_told_in_the_log() {
+    let (api, ecr) = doubles().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policies.json");
+    let path = folder.path().to_str().unwrap();
+    let only_ecr = json!({"validation": {"onlyEcr": {"action": "Enforce"}}});
+    std::fs::write(&file, as_file("only-ecr", &only_ecr)).unwrap();
+    for (registered, is_told) in [("Ecr", true), ("All", false)] {
+        let args = ["--policy", path, "--registered-pods", registered];
+        let serve = Process::start(&api, &ecr, &args).await;
+        serve.ready().await;
+        let log = serve.log();
+        let told: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("onlyEcr"))
+            .collect();
+        assert_eq!(told.len(), usize::from(is_told), "{log}");
+        assert!(
+            told.iter()
+                .all(|line| line.contains("\"policy\":\"only-ecr\""))
+        );
+    }
+}
