@@ -13,6 +13,7 @@ use crate::support::review::{
     IMAGE, REGISTRY, create, create_pod, create_with, dry_run, image_in, pod, update, workload,
 };
 use crate::support::service::{EXCLUDED, SECRET, Service, denying};
+use crate::support::store::Call;
 
 const NO_TAG: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app";
 
@@ -286,6 +287,9 @@ async fn a_pod_of_a_namespace_that_is_being_deleted_is_told_so() {
         answer.said(),
         @r#"warning: no pull credential: cannot write the pull Secret in namespace "team-a": the namespace is being terminated"#
     );
+    // One try, and nobody goes on with it.
+    assert_eq!(service.store.calls(), [Call::Create]);
+    assert_eq!(service.admission.healing(), 0);
 }
 
 #[tokio::test]

@@ -54,8 +54,8 @@ struct Seen {
     holders: [Tenant; REGISTRIES],
     /// Until when they worked at the last inspection, where that was another version.
     inspected: Option<Box<EachRegistry<Timestamp>>>,
-    /// Until when those worked that were replaced since then, and too late.
-    lapsed: EachRegistry<Timestamp>,
+    /// Until when those would have worked that were the first since then to be replaced in time.
+    in_time: EachRegistry<Timestamp>,
     /// The uses that have no working token, and since when.
     dark: EachRegistry<Instant>,
     has_newer: bool,
@@ -111,11 +111,11 @@ impl Audit {
         self.deletions += u64::from(succeeded);
     }
 
-    /// A password was replaced that had not worked any more since then.
-    pub(crate) fn lapsed(&mut self, name: &str, host: &str, worked_until: Timestamp) {
+    /// A password was replaced that would have worked until then.
+    pub(crate) fn replaced_in_time(&mut self, name: &str, host: &str, until: Timestamp) {
         let seen = self.seen.entry(name.to_owned()).or_default();
         let registry = Registry::of_host(host).expect("nobody names another registry");
-        seen.lapsed[registry.number()] = Some(worked_until);
+        seen.in_time[registry.number()].get_or_insert(until);
     }
 
     /// How many entries of ours the Secrets hold.
@@ -161,7 +161,7 @@ impl Audit {
             };
             let before = seen.inspected.take();
             let before = before.map_or(seen.works_until, |before| *before);
-            let lapsed = std::mem::take(&mut seen.lapsed);
+            let in_time = std::mem::take(&mut seen.in_time);
             match namespace.kind {
                 Kind::Foreign => {
                     assert!(seen.is_foreign, "somebody's Secret in {name} was written");
@@ -197,8 +197,8 @@ impl Audit {
                     name,
                     registry,
                     since: since.max(granted_since),
-                    before: before[number].filter(|_| is_its && !is_new),
-                    lapsed: lapsed[number].filter(|_| is_its && !is_new),
+                    before: before[number]
+                        .filter(|until| is_its && !is_new && in_time[number] != Some(*until)),
                     until: seen.works_until[number].filter(|_| is_its),
                     dark: was_dark[number],
                 };
@@ -251,11 +251,9 @@ struct Use<'a> {
     name: &'a str,
     registry: Registry,
     since: Instant,
-    /// Until when its password works or worked, at the last inspection and now.
+    /// Until when its password works or worked, at the last inspection, unless it was replaced in time since, and now.
     before: Option<Timestamp>,
     until: Option<Timestamp>,
-    /// Until when one worked that was replaced since, and too late.
-    lapsed: Option<Timestamp>,
     /// Since when there is no working token.
     dark: Option<Instant>,
 }
@@ -265,11 +263,8 @@ impl Use<'_> {
         let (name, host) = (self.name, self.registry.host());
         let works = |until: Timestamp| until > now.wall;
         let mut since = now.monotonic;
-        let expired = match self.until.filter(|until| works(*until)) {
-            Some(_) => self.lapsed,
-            // The state can be gone with the token: what was seen last counts.
-            None => self.before.or(self.until).filter(|until| !works(*until)),
-        };
+        // The state can be gone with the token, or made anew since: what was seen last counts.
+        let expired = self.before.or(self.until).filter(|until| !works(*until));
         if let Some(expired) = expired
             && self.dark.is_none()
         {

@@ -36,9 +36,9 @@ impl Inner {
             }
             if let Some((_, replaced)) = held.iter().find(|(known, _)| *known == host) {
                 let replaced = password(replaced);
-                let (of, _, worked_until) = read(&replaced).unwrap();
-                if of == namespace.tenant && worked_until <= now {
-                    self.audit.lapsed(name, host, worked_until);
+                let (_, _, until) = read(&replaced).unwrap();
+                if until > now {
+                    self.audit.replaced_in_time(name, host, until);
                 }
             }
             let (holder, ..) = read(&password(auth)).unwrap();
