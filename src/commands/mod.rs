@@ -1,6 +1,5 @@
 //! The command line: one file a subcommand.
 
-mod certificates;
 pub mod certs;
 pub mod check;
 pub mod cleanup;
@@ -11,12 +10,9 @@ pub mod login;
 mod mint;
 pub mod parse;
 pub mod policies;
-mod policy_book;
 pub mod refresh;
 pub mod report;
-mod repositories;
 pub mod serve;
-mod service_accounts;
 pub mod token;
 pub mod verify;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::policy_book::known;
-use super::serve::spawn_watch;
+use super::policies::known;
+use super::tasks::spawn_watch;
 use crate::assembly::Assembly;
 use crate::clock::Clock;
 use crate::config::Config;

@@ -1,4 +1,4 @@
-//! Wiring the serving certificate of `serve`: from files, or self-managed, and the clients that are accepted.
+//! Wiring the serving certificate: from files, or self-managed, and the clients that are accepted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl Certificates {
                     async move { keeper.run().await }
                 });
                 for (name, watch) in watches {
-                    super::serve::spawn_watch(
+                    super::tasks::spawn_watch(
                         supervisor,
                         name,
                         watch,

@@ -1,10 +1,10 @@
-//! Wiring the policies of `serve`.
+//! Wiring the policies.
 
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::serve::spawn_watch;
+use super::tasks::spawn_watch;
 use crate::assembly::{Assembly, Rules};
 use crate::clock::Clock;
 use crate::config::{Config, PolicyConfig};

@@ -1,10 +1,11 @@
-//! Wiring the ServiceAccount mode of `serve`.
+//! Wiring the ServiceAccount mode.
 
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::serve::{excluded_namespaces, spawn_watch};
+use super::server::excluded_namespaces;
+use super::tasks::spawn_watch;
 use crate::assembly::Assembly;
 use crate::clock::Clock;
 use crate::config::Config;
