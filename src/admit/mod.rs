@@ -18,6 +18,7 @@ mod put;
 mod reconcile;
 mod record;
 mod refresh;
+mod renewal;
 mod retries;
 mod survey;
 mod surveyor;
@@ -44,7 +45,8 @@ use heal::Healer;
 pub use metrics::Metrics;
 pub use outcome::{Outcome, Verdict};
 use reconcile::{ReconcileParts, Reconciler};
-use refresh::{RefreshParts, Refresher};
+use refresh::Refresher;
+use renewal::RefreshParts;
 
 /// Which webhook is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

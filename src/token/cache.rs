@@ -6,41 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use super::pace::Pace;
+use super::slot::{Flight, Slot, Urgency, make_room};
 use super::{MintError, MintErrorKind, Token, TokenKey, TokenSource};
 use crate::clock::Clock;
 use crate::policy::Identity;
 use crate::pull_secret::Freshness;
-use crate::pull_secret::state::between;
 
-/// How long an admission is refused a token that could just not be made, so that invented regions cannot keep
-/// admissions waiting.
-const FAILURE_REMEMBERED: Duration = Duration::from_mins(1);
-/// The first and the longest wait between background attempts.
-const FIRST_RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_mins(5);
 /// The longest that one mint may take; the source's own time-outs are shorter.
 const LONGEST_MINT: Duration = Duration::from_secs(15);
-/// For how long after it was asked for a token that cannot be made counts as trouble.
-const LATELY: Duration = Duration::from_mins(10);
-/// The most keys that are remembered, and how many of them for one identity: regions come from image names, which anybody
-/// can invent, and a tenant's must not use up the places of others. AWS has about forty regions.
-const MOST_KEYS: usize = 4_096;
-const MOST_KEYS_OF_ONE: usize = 64;
-
-/// Who asks for a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
-    /// An admission: told at once of a failure less than a minute old.
-    Admission,
-    /// Background work, which waits its turn: tries again as soon as the back-off allows.
-    Background,
-}
 
 /// Tokens by key. Cheap to clone.
 #[derive(Clone)]
@@ -52,42 +29,6 @@ struct Inner {
     pace: Pace,
     metrics: Metrics,
     slots: Mutex<HashMap<TokenKey, Slot>>,
-}
-
-type Flight = Shared<BoxFuture<'static, Result<Arc<Token>, MintError>>>;
-
-#[derive(Default)]
-struct Slot {
-    held: Option<Held>,
-    flight: Option<Flight>,
-    failure: Option<Failure>,
-    used: Option<Instant>,
-}
-
-/// A token and when it was made by both of our clocks: its remaining life never depends on what the local wall clock
-/// *says*, only on how far it has *moved*.
-struct Held {
-    token: Arc<Token>,
-    life: Duration,
-    at_wall: Timestamp,
-    at_monotonic: Instant,
-}
-
-struct Failure {
-    error: MintError,
-    streak: u32,
-    at: Instant,
-    remembered_until: Instant,
-    retry_at: Instant,
-}
-
-impl Held {
-    fn freshness(&self, clock: &Clock) -> Freshness {
-        let by_wall = between(self.at_wall, clock.reckoned());
-        let by_monotonic = clock.monotonic().duration_since(self.at_monotonic);
-        let left = self.life.saturating_sub(by_wall.max(by_monotonic));
-        Freshness::of(self.life, left)
-    }
 }
 
 impl TokenCache {
@@ -115,12 +56,7 @@ impl TokenCache {
             let now = self.0.clock.monotonic();
             make_room(&mut slots, key)?;
             let slot = slots.entry(key.clone()).or_default();
-            slot.used = Some(now);
-            let held = slot.held.as_ref();
-            let freshness = held.map_or(Freshness::Unusable, |held| held.freshness(&self.0.clock));
-            let usable = held
-                .filter(|_| freshness.is_usable())
-                .map(|held| Arc::clone(&held.token));
+            let (freshness, usable) = slot.look(&self.0.clock, now);
             let wanted = match (freshness, slot.blocked(urgency, now)) {
                 (Freshness::Fresh, _) => None,
                 (_, Some(error)) => return usable.ok_or(error),
@@ -141,9 +77,7 @@ impl TokenCache {
 
     /// When a background attempt for `key` makes sense again, if it just failed.
     pub fn retry_at(&self, key: &TokenKey) -> Option<Instant> {
-        let slots = self.slots();
-        let failure = slots.get(key)?.failure.as_ref()?;
-        Some(failure.retry_at)
+        self.slots().get(key)?.retry_at()
     }
 
     /// Why tokens that were asked for lately cannot be made, for people; `None` while all can. A region that nobody
@@ -152,10 +86,8 @@ impl TokenCache {
         let now = self.0.clock.monotonic();
         let slots = self.slots();
         let troubles = slots.iter().filter_map(|(key, slot)| {
-            let failure = slot.failure.as_ref()?;
-            let lately = slot.used.is_some_and(|at| now.duration_since(at) < LATELY);
-            let real = failure.error.kind != MintErrorKind::UnknownRegion;
-            (lately && real).then(|| format!("{}, {}: {}", key.region, key.identity, failure.error))
+            let error = slot.trouble(now)?;
+            Some(format!("{}, {}: {error}", key.region, key.identity))
         });
         // The same one each time, not that of a map's order.
         troubles.min()
@@ -166,19 +98,9 @@ impl TokenCache {
     pub fn last_word(&self, identity: &Identity) -> Option<(Instant, Result<(), MintError>)> {
         let slots = self.slots();
         let of_identity = slots.iter().filter(|(key, _)| key.identity == *identity);
-        let words = of_identity.flat_map(|(_, slot)| {
-            let made = slot.held.as_ref().map(|held| (held.at_monotonic, Ok(())));
-            let failed = slot.failure.as_ref().filter(|failure| {
-                use MintErrorKind::{Denied, ExpiredCredentials, NoCredentials};
-                matches!(
-                    failure.error.kind,
-                    Denied | ExpiredCredentials | NoCredentials
-                )
-            });
-            let failed = failed.map(|failure| (failure.at, Err(failure.error.clone())));
-            made.into_iter().chain(failed)
-        });
-        words.max_by_key(|(at, _)| *at)
+        let words = of_identity.flat_map(|(_, slot)| slot.words());
+        let (at, word) = words.max_by_key(|(at, _)| *at)?;
+        Some((at, word.map_err(MintError::clone)))
     }
 
     /// Starts the mint as a task of its own, so that an admission that gives up does not take it along.
@@ -226,56 +148,18 @@ impl TokenCache {
         tracing::info!(region = &*key.region, identity = %key.identity, expires_at = %token.expires_at, "new ECR token");
         let mut slots = self.slots();
         let slot = slots.entry(key.clone()).or_default();
-        slot.held = Some(Held {
-            life: between(token.issued_at, token.expires_at),
-            token: Arc::clone(&token),
-            at_wall: self.0.clock.reckoned(),
-            at_monotonic: self.0.clock.monotonic(),
-        });
-        slot.flight = None;
-        slot.failure = None;
+        slot.keep(&token, &self.0.clock);
         token
     }
 
     fn remember(&self, key: &TokenKey, error: MintError) {
-        let now = self.0.clock.monotonic();
         let mut slots = self.slots();
         let slot = slots.entry(key.clone()).or_default();
-        slot.flight = None;
-        let streak = slot
-            .failure
-            .as_ref()
-            .map_or(0, |failure| failure.streak + 1);
-        let wait = backoff(error.kind, streak);
-        slot.failure = Some(Failure {
-            error,
-            streak,
-            at: now,
-            remembered_until: now + FAILURE_REMEMBERED,
-            retry_at: now + wait + self.0.clock.jitter(wait / 2),
-        });
+        slot.remember(error, &self.0.clock);
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<TokenKey, Slot>> {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Slot {
-    /// The failure that keeps `urgency` from trying now.
-    fn blocked(&self, urgency: Urgency, now: Instant) -> Option<MintError> {
-        let failure = self.failure.as_ref()?;
-        let until = match urgency {
-            Urgency::Admission => failure.remembered_until,
-            Urgency::Background => failure.retry_at,
-        };
-        (self.flight.is_none() && now < until).then(|| failure.error.clone())
-    }
-
-    /// The mint under way, or a new one; `start` is told whether the key has given a token before.
-    fn join(&mut self, start: impl FnOnce(bool) -> Flight) -> Flight {
-        let proven = self.held.is_some();
-        self.flight.get_or_insert_with(|| start(proven)).clone()
     }
 }
 
@@ -296,54 +180,4 @@ fn ended() -> MintError {
         kind: MintErrorKind::Service,
         message: "making the ECR token ended unexpectedly; see the log of ecr-admission".into(),
     }
-}
-
-/// How long to wait after the `streak`-th failure in a row: what only a person can mend is retried a minute apart at
-/// the soonest, what mends itself within seconds.
-fn backoff(kind: MintErrorKind, streak: u32) -> Duration {
-    let first = match kind {
-        MintErrorKind::NoCredentials | MintErrorKind::Denied | MintErrorKind::UnknownRegion => {
-            FAILURE_REMEMBERED
-        }
-        MintErrorKind::ExpiredCredentials
-        | MintErrorKind::Throttled
-        | MintErrorKind::Unreachable
-        | MintErrorKind::TimedOut
-        | MintErrorKind::Service => FIRST_RETRY,
-    };
-    first
-        .saturating_mul(2_u32.saturating_pow(streak))
-        .min(LONGEST_RETRY)
-}
-
-/// Makes room for a new key: at the expense of the same identity where that has too many, else of all. Forgotten is the
-/// key that was least recently asked for, unless its mint is under way.
-fn make_room(slots: &mut HashMap<TokenKey, Slot>, key: &TokenKey) -> Result<(), MintError> {
-    if slots.contains_key(key) {
-        return Ok(());
-    }
-    let own = |other: &TokenKey| other.identity == key.identity;
-    let crowded = slots.keys().filter(|other| own(other)).count() >= MOST_KEYS_OF_ONE;
-    if !crowded && slots.len() < MOST_KEYS {
-        return Ok(());
-    }
-    let idle = slots.iter().filter(|(_, slot)| slot.flight.is_none());
-    let idle = idle.filter(|(other, _)| !crowded || own(other));
-    // A key that never gave a token goes before one that did.
-    let oldest = idle.min_by_key(|(_, slot)| (slot.held.is_some(), slot.used));
-    let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
-        let (most, whose) = if crowded {
-            (MOST_KEYS_OF_ONE, format!(" by {}", key.identity))
-        } else {
-            (MOST_KEYS, String::new())
-        };
-        return Err(MintError {
-            kind: MintErrorKind::Throttled,
-            message: format!(
-                "{most} ECR regions are being asked for a token{whose}; try again in a moment"
-            ),
-        });
-    };
-    slots.remove(&oldest);
-    Ok(())
 }

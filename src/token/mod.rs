@@ -3,6 +3,7 @@
 mod cache;
 mod metrics;
 mod pace;
+mod slot;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::image::ecr::Partition;
 use crate::policy::Identity;
 pub use crate::pull_secret::docker_config::USERNAME;
-pub use cache::{TokenCache, Urgency};
+pub use cache::TokenCache;
 pub use metrics::Metrics;
+pub use slot::Urgency;
 
 /// What a token is good for. One token serves every registry (account) of a region that its identity may pull from,
 /// and never one of another region, so this triple is the cache key.
