@@ -1,7 +1,8 @@
 //! What exactly is wrong with a text that is no reference, in words for people.
 
+use super::grammar::{TAG_BYTES_MAX, is_component, is_domain, is_tag};
 use super::lookalike::{registry_text, scheme_len};
-use super::reference::{ParseError, Reference, TAG_BYTES_MAX, is_component, is_domain, is_tag};
+use super::reference::{ParseError, Reference};
 
 /// Why a text is no reference, as the end of a sentence; `None` when it is one. The answer repeats nothing of the text
 /// but a single character.

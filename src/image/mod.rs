@@ -1,5 +1,6 @@
 //! Image references: their grammar, and what an Amazon ECR host says about its registry.
 
+mod grammar;
 mod region;
 
 pub mod ecr;

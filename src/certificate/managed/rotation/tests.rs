@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::trust::RETIRING_MAX;
 use super::*;
 use crate::certificate::managed::verify;
 use crate::clock::add;

@@ -3,8 +3,10 @@
 //! Pure: it makes keys, and does nothing else. Any number of replicas may run it over one Secret, since each step is
 //! written by compare-and-swap and only ever adds trust, or takes away trust that no leaf needs any more.
 
+mod change;
+mod trust;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,10 +14,8 @@ use jiff::Timestamp;
 use super::authority::{Authority, AuthorityCertificate, AuthorityId, Bundle};
 use super::plan::Plan;
 use super::state::{Leaf, Retiring, State};
-
-/// The most retiring authorities that are kept. A rotation adds one, and each is gone a leaf's life later; more can only
-/// come from a Secret that is destroyed again and again, and a `caBundle` must not grow without bounds.
-const RETIRING_MAX: usize = 16;
+pub use change::Change;
+use trust::{adopt, forget, protect_served, retire};
 
 /// What this replica knows beside the Secret.
 #[derive(Clone, Debug, Default)]
@@ -41,49 +41,6 @@ pub enum Stored<'a> {
     Garbage(&'a Bundle),
     /// A state.
     State(&'a State),
-}
-
-/// One thing that a new state changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// An authority and a leaf where there was nothing.
-    Created,
-    /// An authority and a leaf in place of what could not be used.
-    Recreated,
-    /// The last good state in place of what somebody destroyed.
-    Restored,
-    /// A new authority that clients have to learn before it signs anything.
-    AuthorityAnnounced,
-    /// The new authority signs from now on, and the leaf is its first.
-    AuthorityReplaced,
-    /// A new leaf of the same authority.
-    LeafRenewed,
-    /// An authority that is still in use somewhere is trusted again.
-    TrustRestored,
-    /// An authority whose last leaf has expired is trusted no more.
-    TrustEnded,
-}
-
-impl Change {
-    /// Whether somebody else's doing called for it, and not time.
-    pub(super) fn is_repair(self) -> bool {
-        matches!(self, Self::Recreated | Self::Restored | Self::TrustRestored)
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Created => "made an authority and a leaf",
-            Self::Recreated => "made an authority and a leaf in place of unusable ones",
-            Self::Restored => "put back what somebody had destroyed",
-            Self::AuthorityAnnounced => "announced a new authority",
-            Self::AuthorityReplaced => "replaced the authority and the leaf",
-            Self::LeafRenewed => "renewed the leaf",
-            Self::TrustRestored => "kept the trust in an authority that is still in use",
-            Self::TrustEnded => "ended the trust in an authority whose leaves have expired",
-        })
-    }
 }
 
 /// A state to be written, and what it changes. With no change there is nothing to write.
@@ -159,28 +116,6 @@ fn fresh(
     Ok(state)
 }
 
-/// Keeps authorities of which nothing is known but that somebody may serve a leaf of theirs, perhaps one that was made
-/// just now.
-fn adopt<'a>(
-    state: &mut State,
-    unknown: impl IntoIterator<Item = &'a AuthorityCertificate>,
-    plan: &Plan,
-    now: Timestamp,
-) {
-    let latest = plan.forgotten(crate::clock::add(now, plan.leaf_life));
-    let mut unknown: Vec<_> = unknown.into_iter().collect();
-    unknown.sort_by_key(|certificate| std::cmp::Reverse(certificate.not_before));
-    for certificate in unknown {
-        if state.retiring.len() < RETIRING_MAX {
-            let retiring = Retiring {
-                certificate: certificate.clone(),
-                until: latest.min(plan.forgotten(certificate.not_after)),
-            };
-            retire(state, retiring, now);
-        }
-    }
-}
-
 /// An authority, a leaf of it, and nothing else.
 fn start(plan: &Plan, names: &[String], now: Timestamp) -> Result<State, rcgen::Error> {
     let signer = Authority::make(plan, now)?;
@@ -234,74 +169,6 @@ fn leaf(
 ) -> Result<Leaf, rcgen::Error> {
     let (certificate, key) = signer.sign(plan, names, now)?;
     Leaf::read(certificate.as_bytes(), key).ok_or(rcgen::Error::CouldNotParseCertificate)
-}
-
-/// Takes away what time has made needless.
-fn forget(state: &mut State, knowledge: &Knowledge, now: Timestamp, changes: &mut Vec<Change>) {
-    let before = state.retiring.len();
-    let given_up = |id: AuthorityId| knowledge.distrusted.contains_key(&id);
-    state
-        .retiring
-        .retain(|retiring| retiring.until > now && !given_up(retiring.certificate.id));
-    if state.retiring.len() < before {
-        changes.push(Change::TrustEnded);
-    }
-    let unusable =
-        |next: &Authority| next.certificate.not_after <= now || given_up(next.certificate.id);
-    if state.next.as_ref().is_some_and(unusable) {
-        state.next = None;
-        changes.push(Change::TrustEnded);
-    }
-    // Not worth a write of its own.
-    for (id, until) in &knowledge.distrusted {
-        state.distrusted.entry(*id).or_insert(*until);
-    }
-    state.distrusted.retain(|_, until| *until > now);
-}
-
-/// Somebody may have put an older Secret in place: what this replica serves must stay trusted.
-fn protect_served(
-    state: &mut State,
-    knowledge: &Knowledge,
-    plan: &Plan,
-    now: Timestamp,
-    changes: &mut Vec<Change>,
-) {
-    let Some((certificate, not_after)) = &knowledge.served else {
-        return;
-    };
-    let until = plan.forgotten(*not_after);
-    let known = state.retiring.iter_mut();
-    let mut known = known.filter(|retiring| retiring.certificate.id == certificate.id);
-    let restored = if let Some(known) = known.next() {
-        let longer = until > known.until;
-        known.until = known.until.max(until);
-        longer
-    } else {
-        let certificate = certificate.clone();
-        retire(state, Retiring { certificate, until }, now)
-    };
-    if restored {
-        changes.push(Change::TrustRestored);
-    }
-}
-
-/// Keeps an authority trusted until then, unless it is already; whether this changed anything.
-fn retire(state: &mut State, retiring: Retiring, now: Timestamp) -> bool {
-    let id = retiring.certificate.id;
-    let given_up = state.distrusted.contains_key(&id);
-    if given_up || retiring.until <= now || retiring.certificate.not_after <= now {
-        return false;
-    }
-    if state.bundle().carries(id) {
-        return false;
-    }
-    if state.retiring.len() >= RETIRING_MAX {
-        state.retiring.sort_by_key(|retiring| retiring.until);
-        state.retiring.remove(0);
-    }
-    state.retiring.push(retiring);
-    true
 }
 
 /// Moves the rotation on: announce, replace, renew.
