@@ -5,29 +5,25 @@
 //! anything else makes the server read every Secret of the cluster from etcd to find those of our name), a later one may
 //! not be older than what was seen, and after a 410 Gone it is a consistent read.
 
+mod follow;
+mod list;
+
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use kube::Client;
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::core::Request;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::errors::describe;
-use super::list::page;
 use super::wire::{ObjectMeta, PartialObject};
 use crate::clock::Clock;
 use crate::watch::Mirror;
+use follow::End;
+use list::{Freshness, after_failed_list};
 
-/// Objects a page of a consistent list.
-const PAGE: u32 = 500;
-/// What we ask the API server to end a watch after, in seconds; it holds less than five minutes in any case.
-const WATCH_SECONDS: u32 = 290;
 /// A watch that ends within this time without an event counts as a failure, or a broken proxy would make us spin.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
@@ -87,33 +83,6 @@ pub struct Watch<T> {
     state: watch::Sender<WatchState>,
 }
 
-/// Which data the next list may answer with.
-enum Freshness {
-    /// Whatever the API server has at hand.
-    Any,
-    /// Nothing older than this version, which has been seen.
-    NotOlderThan(String),
-    /// A consistent read.
-    Latest,
-}
-
-/// Why following a watch has ended.
-enum End {
-    /// The server or the network closed it after it had worked.
-    Closed,
-    /// Our version is too old: events have been missed.
-    Gone,
-    /// It does not work; the cause for people.
-    Failed(String),
-}
-
-/// What a list collects while its items go to the mirror one by one.
-struct Listing<T> {
-    kind: Arc<Kind<T>>,
-    mirror: Arc<dyn Mirror<T>>,
-    keys: HashSet<String>,
-}
-
 impl<T: Send + 'static> Watch<T> {
     pub(super) fn new(
         client: Client,
@@ -153,50 +122,6 @@ impl<T: Send + 'static> Watch<T> {
         }
     }
 
-    /// Delivers a whole list to the mirror and returns its version.
-    async fn list(&self, freshness: &Freshness) -> kube::Result<String> {
-        let mut params = ListParams {
-            field_selector: self.kind.field_selector.clone(),
-            ..ListParams::default()
-        };
-        match freshness {
-            Freshness::Any => params = params.match_any(),
-            Freshness::NotOlderThan(version) => {
-                params = params.at(version);
-                params.version_match = Some(kube::api::VersionMatch::NotOlderThan);
-            }
-            // With a limit the API server reads etcd even where its cache would do, so only where it must anyway.
-            Freshness::Latest => params = params.limit(PAGE),
-        }
-        let mut listing = Listing {
-            kind: Arc::clone(&self.kind),
-            mirror: Arc::clone(&self.mirror),
-            keys: HashSet::new(),
-        };
-        loop {
-            let request = Request::new(&*self.kind.path);
-            let request = if self.kind.whole {
-                request.list(&params)
-            } else {
-                request.list_metadata(&params)
-            };
-            let request = request.map_err(kube::Error::BuildRequest)?;
-            let fold = |listing: &mut Listing<T>, object: PartialObject| {
-                let key = (listing.kind.key)(&object.metadata).into_owned();
-                listing.mirror.apply(&key, (listing.kind.project)(object));
-                listing.keys.insert(key);
-            };
-            let (all, meta) = page(&self.client, request, self.pace.silence, listing, fold).await?;
-            listing = all;
-            let Some(token) = meta.next_page() else {
-                self.mirror.listed(&listing.keys, &meta.resource_version);
-                self.heard();
-                return Ok(meta.resource_version);
-            };
-            params.continue_token = Some(token.to_owned());
-        }
-    }
-
     /// Watches from a version on, again and again, until only a new list can help.
     async fn follow(&self, mut version: String, failures: &mut u32) -> Freshness {
         loop {
@@ -221,80 +146,6 @@ impl<T: Send + 'static> Watch<T> {
                     }
                 }
             }
-        }
-    }
-
-    /// One watch, from `version`, which moves with each event.
-    async fn watch(&self, version: &mut String, heard: &mut bool) -> End {
-        let params = WatchParams {
-            field_selector: self.kind.field_selector.clone(),
-            timeout: Some(WATCH_SECONDS),
-            ..WatchParams::default()
-        };
-        let request = Request::new(&*self.kind.path);
-        let request = if self.kind.whole {
-            request.watch(&params, version)
-        } else {
-            request.watch_metadata(&params, version)
-        };
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return End::Failed(error.to_string()),
-        };
-        let silence = self.pace.silence;
-        let opened = timeout(
-            silence,
-            self.client.request_events::<PartialObject>(request),
-        )
-        .await;
-        let mut events = match opened {
-            Ok(Ok(events)) => events.boxed(),
-            Ok(Err(error)) => return self.ended(&error),
-            Err(_) => return End::Failed(format!("no answer to a watch within {silence:?}")),
-        };
-        self.works();
-        loop {
-            match timeout(silence, events.next()).await {
-                Err(_) => return End::Failed(format!("the watch was silent for {silence:?}")),
-                Ok(None) => return End::Closed,
-                Ok(Some(Err(error))) => return self.ended(&error),
-                Ok(Some(Ok(WatchEvent::Error(status)))) => {
-                    return self.ended(&kube::Error::Api(status));
-                }
-                Ok(Some(Ok(event))) => {
-                    *version = self.deliver(event, std::mem::take(version));
-                    *heard = true;
-                    self.heard();
-                }
-            }
-        }
-    }
-
-    /// Gives an event to the mirror; returns the version that a next watch can start from.
-    fn deliver(&self, event: WatchEvent<PartialObject>, before: String) -> String {
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let key = (self.kind.key)(&object.metadata).into_owned();
-                let version = object.metadata.resource_version.clone();
-                self.mirror.apply(&key, (self.kind.project)(object));
-                version
-            }
-            WatchEvent::Deleted(object) => {
-                let version = object.metadata.resource_version.clone();
-                self.mirror
-                    .delete(&(self.kind.key)(&object.metadata), &version);
-                version
-            }
-            WatchEvent::Bookmark(bookmark) => bookmark.metadata.resource_version,
-            WatchEvent::Error(_) => before,
-        }
-    }
-
-    fn ended(&self, error: &kube::Error) -> End {
-        if is_gone(error) {
-            End::Gone
-        } else {
-            End::Failed(self.explain(error))
         }
     }
 
@@ -337,18 +188,5 @@ impl<T: Send + 'static> Watch<T> {
         *failures = failures.saturating_add(1);
         let half = doubled.min(self.pace.retry_most) / 2;
         tokio::time::sleep(half + self.clock.jitter(half)).await;
-    }
-}
-
-fn is_gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 410)
-}
-
-/// A version that is gone (a page token too, after five minutes), or that this API server has not reached yet ("Too
-/// large resource version", 504), is not asked for again.
-fn after_failed_list(before: Freshness, error: &kube::Error) -> Freshness {
-    match error {
-        kube::Error::Api(status) if matches!(status.code, 410 | 504) => Freshness::Latest,
-        _ => before,
     }
 }
