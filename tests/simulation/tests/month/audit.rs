@@ -295,9 +295,7 @@ impl Use<'_> {
             now.monotonic - dark
         );
     }
-}
 
-impl Use<'_> {
     /// What still works must not be near its end.
     fn must_be_renewed(&self, until: Timestamp, spells: &Spells, now: Moment) {
         let left = between(now.wall, until);
