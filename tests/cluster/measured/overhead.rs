@@ -18,7 +18,7 @@ use crate::harness::namespace::{IMAGE, Namespace, SECRET, one_container, pull_se
 use crate::harness::webhook::{Settings, Webhook};
 use crate::harness::{eventually, run};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 /// Of each round and variant, this many slices of so many Pods, in turn with those of the other variants.
 const SLICES: usize = 5;
 const SLICE: usize = 100;
