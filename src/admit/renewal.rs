@@ -30,6 +30,7 @@ use crate::secret::{Known, PodImages, SecretIndex, Standing, WriteError};
 const SPREAD: u32 = 10;
 /// How long an entry that no Pod uses is kept fresh: nightly Jobs and workloads scaled to zero come back.
 const KEPT_UNUSED: Duration = Duration::from_hours(7 * 24);
+
 /// What refresh works with.
 pub(super) struct RefreshParts {
     pub(super) ensurer: Ensurer,

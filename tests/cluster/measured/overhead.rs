@@ -18,7 +18,7 @@ use crate::harness::namespace::{IMAGE, Namespace, SECRET, one_container, pull_se
 use crate::harness::webhook::{Settings, Webhook};
 use crate::harness::{eventually, run};
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 /// Of each round and variant, this many slices of so many Pods, in turn with those of the other variants.
 const SLICES: usize = 5;
 const SLICE: usize = 100;
@@ -179,7 +179,7 @@ async fn measure(namespaces: &[Namespace<'_>], at_once: usize) -> Rounds {
         let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for slice in 0..SLICES {
             // Whoever is first now is last next time, and whoever comes behind another then comes before it: the API
-            // server still works off one slice when the next begins.
+            // server may still be working off one slice when the next begins.
             let turn = round * SLICES + slice;
             for place in 0..VARIANTS.len() {
                 let place = if turn.is_multiple_of(2) {
