@@ -89,6 +89,7 @@ fn serves_for_the_measurements() {
         let routes = Router::new()
             .route("/mutate", post(allow))
             .route("/validate", post(allow))
+            .route(PATCHING_PATH, post(patch))
             .with_state(bodies);
         logging::start(LogFormat::Json, "info").unwrap();
         let limits = Limits::default();
@@ -111,26 +112,28 @@ struct Review<'a> {
 #[derive(Deserialize)]
 struct ReviewRequest<'a> {
     uid: &'a str,
-    namespace: &'a str,
 }
 
-/// The namespace in which it answers the patch that ours would: what the API server itself takes for one.
-pub(super) const PATCHING: &str = "no-op-patching";
+/// Where it answers the patch that ours would: what the API server itself takes for one.
+pub(super) const PATCHING_PATH: &str = "/patch";
 
 /// `[{"op":"add","path":"/spec/imagePullSecrets","value":[{"name":"ecr-pull-secret"}]}]`
-const PATCH: &str = "W3sib3AiOiJhZGQiLCJwYXRoIjoiL3NwZWMvaW1hZ2VQdWxsU2VjcmV0cyIsInZhbHVlIjpbeyJuYW1lIjoiZWNyLXB1bGwtc2VjcmV0In1dfV0=";
+const PATCH: &str = r#","patchType":"JSONPatch","patch":"W3sib3AiOiJhZGQiLCJwYXRoIjoiL3NwZWMvaW1hZ2VQdWxsU2VjcmV0cyIsInZhbHVlIjpbeyJuYW1lIjoiZWNyLXB1bGwtc2VjcmV0In1dfV0=""#;
 
-async fn allow(State(bodies): State<Arc<BodyReader>>, request: Request) -> Response {
+async fn allow(bodies: State<Arc<BodyReader>>, request: Request) -> Response {
+    answer(&bodies, request, "").await
+}
+
+async fn patch(bodies: State<Arc<BodyReader>>, request: Request) -> Response {
+    answer(&bodies, request, PATCH).await
+}
+
+async fn answer(bodies: &BodyReader, request: Request, patch: &str) -> Response {
     let Ok(Received::Whole(body)) = bodies.read(request.into_body()).await else {
         return refusal();
     };
     let Ok(review) = serde_json::from_slice::<Review<'_>>(&body) else {
         return refusal();
-    };
-    let patch = if review.request.namespace == PATCHING {
-        format!(r#","patchType":"JSONPatch","patch":"{PATCH}""#)
-    } else {
-        String::new()
     };
     let answer = format!(
         r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{{"uid":"{}","allowed":true{patch}}}}}"#,
