@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use super::answer::at_most;
 use super::pod::Pod;
 use super::text::Text;
-use super::view::{Key, once, skip, view};
+use super::view::{Key, all, once, skip, view};
 
 /// The longest reason why a body cannot be read, in characters.
 const LONGEST_REASON: usize = 200;
@@ -194,10 +194,7 @@ impl<'a> Read<'a> {
             objects,
             ..Self::default()
         };
-        let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let outcome = ReviewSeed(&mut read)
-            .deserialize(&mut deserializer)
-            .and_then(|()| deserializer.end());
+        let outcome = all(body, ReviewSeed(&mut read));
         (read, outcome)
     }
 }
@@ -225,14 +222,14 @@ impl<'de> Visitor<'de> for ReviewSeed<'_, 'de> {
         let mut request_seen = false;
         while let Some(key) = map.next_key::<Key<'de>>()? {
             match &*key {
-                b"apiVersion" => {
+                "apiVersion" => {
                     once("apiVersion", &mut read.envelope.api_version, &mut map)?;
                 }
-                b"kind" => once("kind", &mut read.envelope.review_kind, &mut map)?,
-                b"request" if request_seen => {
+                "kind" => once("kind", &mut read.envelope.review_kind, &mut map)?,
+                "request" if request_seen => {
                     return Err(A::Error::duplicate_field("request"));
                 }
-                b"request" => {
+                "request" => {
                     request_seen = true;
                     map.next_value_seed(RequestSeed(&mut *read))?;
                 }
@@ -267,17 +264,17 @@ impl<'de> Visitor<'de> for RequestSeed<'_, 'de> {
         } = self.0;
         while let Some(key) = map.next_key::<Key<'de>>()? {
             match &*key {
-                b"uid" => once("uid", &mut envelope.uid, &mut map)?,
-                b"kind" => once("kind", &mut envelope.kind, &mut map)?,
-                b"subResource" => {
+                "uid" => once("uid", &mut envelope.uid, &mut map)?,
+                "kind" => once("kind", &mut envelope.kind, &mut map)?,
+                "subResource" => {
                     once("subResource", &mut envelope.subresource, &mut map)?;
                 }
-                b"name" => once("name", &mut envelope.name, &mut map)?,
-                b"namespace" => once("namespace", &mut envelope.namespace, &mut map)?,
-                b"operation" => once("operation", &mut envelope.operation, &mut map)?,
-                b"dryRun" => once("dryRun", &mut envelope.dry_run, &mut map)?,
-                b"object" if *objects => once("object", object, &mut map)?,
-                b"oldObject" if *objects => once("oldObject", old_object, &mut map)?,
+                "name" => once("name", &mut envelope.name, &mut map)?,
+                "namespace" => once("namespace", &mut envelope.namespace, &mut map)?,
+                "operation" => once("operation", &mut envelope.operation, &mut map)?,
+                "dryRun" => once("dryRun", &mut envelope.dry_run, &mut map)?,
+                "object" if *objects => once("object", object, &mut map)?,
+                "oldObject" if *objects => once("oldObject", old_object, &mut map)?,
                 _ => {
                     skip(&mut map)?;
                 }

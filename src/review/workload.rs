@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::pod::{Pod, PodSpec};
-use super::view::Key;
+use super::view::{Key, all};
 
 /// Reads the images of a workload's Pod template as if they were a Pod's. `pointer` is the way from the object to its
 /// PodSpec, such as `["spec", "template", "spec"]`. A second pass over the body: workloads are few, and which path to
@@ -20,12 +20,11 @@ pub fn parse_workload<'a>(
     let mut found = None;
     let mut path = vec!["request", "object"];
     path.extend_from_slice(pointer);
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    At {
+    let seed = At {
         path: &path,
         found: &mut found,
-    }
-    .deserialize(&mut deserializer)?;
+    };
+    all(body, seed)?;
     Ok(found.map(Pod::of_spec))
 }
 
@@ -59,7 +58,7 @@ impl<'de> Visitor<'de> for At<'_, '_, 'de> {
             return Ok(());
         };
         while let Some(key) = map.next_key::<Key<'de>>()? {
-            if *key == *step.as_bytes() {
+            if *key == **step {
                 map.next_value_seed(At {
                     path: rest,
                     found: &mut *self.found,

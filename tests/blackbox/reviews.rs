@@ -105,6 +105,30 @@ async fn every_failure_behind_the_envelope_is_answered_with_the_uid_and_refused(
 }
 
 #[tokio::test]
+async fn bytes_that_are_no_text_matter_only_where_somebody_looks() {
+    let spoilt = |pod: &Value| {
+        let mut body = wire(&create("team-a", pod)).into_bytes();
+        let at = body.iter().position(|byte| *byte == b'@').unwrap();
+        body[at] = 0xff;
+        body
+    };
+    let image = format!("{REGISTRY}/app:1");
+    let elsewhere = json!({"containers": [{"image": image, "args": ["@"]}]});
+    assert!(mutate(&spoilt(&elsewhere)).await.unwrap().is_allowed());
+    for looked_at in [
+        json!({"containers": [{"image": image, "name": "@"}]}),
+        json!({"containers": [{"image": image, "@": 1}]}),
+    ] {
+        let answer = mutate(&spoilt(&looked_at)).await.unwrap();
+        let message = answer.message();
+        assert!(
+            message.contains("invalid unicode code point"),
+            "{message:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_unreadable_pod_is_only_warned_of_while_no_rule_is_enforced() {
     let review = create("team-a", &json!({"containers": "no list"}));
     for action in [Action::Warn, Action::Audit] {
