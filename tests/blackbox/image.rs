@@ -1,5 +1,6 @@
 //! What the container image says about itself, in the two files that say it.
 
+use std::collections::HashSet;
 use std::fs;
 
 use serde_json::Value;
@@ -95,4 +96,21 @@ fn the_image_runs_as_the_user_that_the_chart_says() {
     let user = &values["podSecurityContext"];
     let expected = format!("{}:{}", user["runAsUser"], user["runAsGroup"]);
     assert_eq!(config["User"], expected.as_str());
+}
+
+#[test]
+fn the_order_has_each_function_once_by_the_name_of_any_build_and_admissions_before_the_start() {
+    let order = read("order");
+    let lines: Vec<&str> = order.lines().collect();
+    let distinct: HashSet<&str> = lines.iter().copied().collect();
+    assert_eq!(distinct.len(), lines.len());
+    for line in &lines {
+        let (name, size) = line.split_once(' ').unwrap();
+        let has_hash = name.starts_with("_ZN") && name.contains("17h") && name.ends_with('E');
+        assert!(!has_hash, "{name}");
+        assert!(usize::from_str_radix(size, 16).is_ok(), "{line}");
+    }
+    let place = |part: &str| lines.iter().position(|line| line.contains(part));
+    let (admission, start) = (place("5admit9Admission6finish"), place("12clap_builder"));
+    assert!(admission.unwrap() < start.unwrap());
 }

@@ -17,6 +17,12 @@ use super::control_plane::ControlPlane;
 use super::eventually;
 use crate::ecr::EcrDouble;
 
+/// What the measurements are of, or what cargo has built beside the tests.
+fn program() -> OsString {
+    let built = || env!("CARGO_BIN_EXE_ecr-admission").into();
+    std::env::var_os("PROGRAM_UNDER_TEST").unwrap_or_else(built)
+}
+
 /// How one is started.
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
@@ -118,7 +124,7 @@ impl Webhook {
             Some(kubeconfig) => kubeconfig,
             None => plane.kubeconfig(name, &plane.token().await),
         };
-        let mut serve = Command::new(env!("CARGO_BIN_EXE_ecr-admission"));
+        let mut serve = Command::new(program());
         serve
             .args(["serve", "--namespace", "ecr-admission"])
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
