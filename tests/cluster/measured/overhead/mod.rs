@@ -19,7 +19,7 @@ use crate::harness::namespace::{IMAGE, Namespace, SECRET, one_container, pull_se
 use crate::harness::webhook::{Settings, Webhook};
 use crate::harness::{eventually, run};
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 9;
 /// Of each variant, in each round.
 const PODS: usize = 500;
 /// How many are created at once, and how many are a slice: all variants take turns, slice by slice.
