@@ -26,8 +26,18 @@ pub(super) fn is_identifier(text: &str) -> bool {
     text.len() == IDENTIFIER_BYTES && text.bytes().all(is_lower_hex)
 }
 
-pub(super) fn is_lower_hex(byte: u8) -> bool {
+fn is_lower_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+pub(super) fn is_all_lower_hex(text: &str) -> bool {
+    all_bytes(text, is_lower_hex)
+}
+
+/// Looks at every byte, also behind one that does not fit: compilers make that a few vector instructions, and most
+/// digests are good.
+fn all_bytes(text: &str, fits: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |all, byte| all & fits(byte))
 }
 
 pub(super) fn is_domain(text: &str) -> bool {
@@ -100,7 +110,7 @@ pub(super) fn is_tag(text: &str) -> bool {
 pub(super) fn is_digest_shaped(text: &str) -> bool {
     text.split_once(':').is_some_and(|(algorithm, hex)| {
         hex.len() >= DIGEST_HEX_MIN
-            && hex.bytes().all(|b| b.is_ascii_hexdigit())
+            && all_bytes(hex, |b| b.is_ascii_hexdigit())
             && algorithm.split(['-', '_', '+', '.']).all(|part| {
                 part.starts_with(|c: char| c.is_ascii_alphabetic())
                     && part.bytes().all(|b| b.is_ascii_alphanumeric())

@@ -15,8 +15,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::grammar::{
-    has_uppercase, is_component, is_digest_shaped, is_domain, is_identifier, is_lower_hex, is_path,
-    is_tag, lower_case,
+    has_uppercase, is_all_lower_hex, is_component, is_digest_shaped, is_domain, is_identifier,
+    is_path, is_tag, lower_case,
 };
 use super::split_once_at;
 
@@ -255,7 +255,7 @@ fn check_digest(text: &str) -> Result<(), ParseError> {
     if hex.len() != digits {
         return Err(ParseError::InvalidDigestLength);
     }
-    if hex.bytes().all(is_lower_hex) {
+    if is_all_lower_hex(hex) {
         Ok(())
     } else {
         Err(ParseError::InvalidDigest)

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use super::answer::at_most;
 use super::pod::Pod;
 use super::text::Text;
-use super::view::{Key, all, once, skip, view};
+use super::view::{all, fields, once, skip, view};
 
 /// The longest reason why a body cannot be read, in characters.
 const LONGEST_REASON: usize = 200;
@@ -220,21 +220,16 @@ impl<'de> Visitor<'de> for ReviewSeed<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let read = self.0;
         let mut request_seen = false;
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            match &*key {
-                "apiVersion" => {
-                    once("apiVersion", &mut read.envelope.api_version, &mut map)?;
-                }
-                "kind" => once("kind", &mut read.envelope.review_kind, &mut map)?,
-                "request" if request_seen => {
+        fields! { map:
+            api_version = "apiVersion" => once("apiVersion", &mut read.envelope.api_version, &mut map),
+            kind = "kind" => once("kind", &mut read.envelope.review_kind, &mut map),
+            request = "request" => {
+                if request_seen {
                     return Err(A::Error::duplicate_field("request"));
                 }
-                "request" => {
-                    request_seen = true;
-                    map.next_value_seed(RequestSeed(&mut *read))?;
-                }
-                _ => skip(&mut map)?,
-            }
+                request_seen = true;
+                map.next_value_seed(RequestSeed(&mut *read))
+            },
         }
         Ok(())
     }
@@ -262,23 +257,17 @@ impl<'de> Visitor<'de> for RequestSeed<'_, 'de> {
             old_object,
             objects,
         } = self.0;
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            match &*key {
-                "uid" => once("uid", &mut envelope.uid, &mut map)?,
-                "kind" => once("kind", &mut envelope.kind, &mut map)?,
-                "subResource" => {
-                    once("subResource", &mut envelope.subresource, &mut map)?;
-                }
-                "name" => once("name", &mut envelope.name, &mut map)?,
-                "namespace" => once("namespace", &mut envelope.namespace, &mut map)?,
-                "operation" => once("operation", &mut envelope.operation, &mut map)?,
-                "dryRun" => once("dryRun", &mut envelope.dry_run, &mut map)?,
-                "object" if *objects => once("object", object, &mut map)?,
-                "oldObject" if *objects => once("oldObject", old_object, &mut map)?,
-                _ => {
-                    skip(&mut map)?;
-                }
-            }
+        let objects = *objects;
+        fields! { map:
+            uid = "uid" => once("uid", &mut envelope.uid, &mut map),
+            kind = "kind" => once("kind", &mut envelope.kind, &mut map),
+            subresource = "subResource" => once("subResource", &mut envelope.subresource, &mut map),
+            name = "name" => once("name", &mut envelope.name, &mut map),
+            namespace = "namespace" => once("namespace", &mut envelope.namespace, &mut map),
+            operation = "operation" => once("operation", &mut envelope.operation, &mut map),
+            dry_run = "dryRun" => once("dryRun", &mut envelope.dry_run, &mut map),
+            object = "object" => if objects { once("object", object, &mut map) } else { skip(&mut map) },
+            old_object = "oldObject" => if objects { once("oldObject", old_object, &mut map) } else { skip(&mut map) },
         }
         Ok(())
     }

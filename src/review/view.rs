@@ -2,9 +2,7 @@
 //!
 //! What serde derives does nearly the same, and also takes an array for an object.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
@@ -31,41 +29,29 @@ fn finish<'de, R: serde_json::de::Read<'de>, S: DeserializeSeed<'de>>(
     Ok(value)
 }
 
-/// A key of an object, unescaped.
-pub(super) struct Key<'a>(Cow<'a, str>);
+/// What a key of an object, unescaped, means to the reader.
+#[derive(Clone, Copy)]
+pub(super) struct KeyOf<F>(pub(super) F);
 
-impl Deref for Key<'_> {
-    type Target = str;
+impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for KeyOf<F> {
+    type Value = T;
 
     #[inline]
-    fn deref(&self) -> &str {
-        &self.0
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_identifier(self)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
-    #[inline]
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(KeyVisitor)
-    }
-}
-
-struct KeyVisitor;
-
-impl<'de> Visitor<'de> for KeyVisitor {
-    type Value = Key<'de>;
+impl<T, F: FnOnce(&str) -> T> Visitor<'_> for KeyOf<F> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
     #[inline]
-    fn visit_borrowed_str<E: Error>(self, key: &'de str) -> Result<Self::Value, E> {
-        Ok(Key(Cow::Borrowed(key)))
-    }
-
-    fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Key(Cow::Owned(key.to_owned())))
+    fn visit_str<E: Error>(self, key: &str) -> Result<T, E> {
+        Ok((self.0)(key))
     }
 }
 
@@ -88,6 +74,28 @@ pub(super) fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
 #[inline]
 pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
     map.next_value::<IgnoredAny>().map(drop)
+}
+
+/// Does with the values of the keys of an object, which is a `MapAccess`, what is said for each; skips all others.
+macro_rules! fields {
+    ($map:ident: $($field:ident = $key:literal => $read:expr,)*) => {
+        #[allow(non_camel_case_types)]
+        enum Field {
+            $($field,)*
+            unwanted,
+        }
+
+        let field_of = crate::review::view::KeyOf(|key: &str| match key {
+            $($key => Field::$field,)*
+            _ => Field::unwanted,
+        });
+        while let Some(field) = $map.next_key_seed(field_of)? {
+            match field {
+                $(Field::$field => $read?,)*
+                Field::unwanted => crate::review::view::skip(&mut $map)?,
+            }
+        }
+    };
 }
 
 /// A struct that is read from a JSON object: each field is an `Option` of what stands under its key.
@@ -117,11 +125,8 @@ macro_rules! view {
                     #[inline]
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                         let mut view = $name::default();
-                        while let Some(key) = map.next_key::<crate::review::view::Key<'de>>()? {
-                            match &*key {
-                                $($key => crate::review::view::once($key, &mut view.$field, &mut map)?,)*
-                                _ => crate::review::view::skip(&mut map)?,
-                            }
+                        crate::review::view::fields! { map:
+                            $($field = $key => crate::review::view::once($key, &mut view.$field, &mut map),)*
                         }
                         Ok(view)
                     }
@@ -133,4 +138,4 @@ macro_rules! view {
     };
 }
 
-pub(super) use view;
+pub(super) use {fields, view};

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::pod::{Pod, PodSpec};
-use super::view::{Key, all};
+use super::view::{KeyOf, all, skip};
 
 /// Reads the images of a workload's Pod template as if they were a Pod's. `pointer` is the way from the object to its
 /// PodSpec, such as `["spec", "template", "spec"]`. A second pass over the body: workloads are few, and which path to
@@ -57,14 +57,15 @@ impl<'de> Visitor<'de> for At<'_, '_, 'de> {
         let Some((step, rest)) = self.path.split_first() else {
             return Ok(());
         };
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            if *key == **step {
+        let is_step = KeyOf(|key: &str| key == *step);
+        while let Some(is_step) = map.next_key_seed(is_step)? {
+            if is_step {
                 map.next_value_seed(At {
                     path: rest,
                     found: &mut *self.found,
                 })?;
             } else {
-                map.next_value::<IgnoredAny>()?;
+                skip(&mut map)?;
             }
         }
         Ok(())
