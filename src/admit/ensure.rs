@@ -8,7 +8,6 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::EnsureError;
-use super::judge::NeedRef;
 use super::metrics::Metrics;
 use super::need::Need;
 use super::new_entries::NewEntries;
@@ -89,13 +88,6 @@ impl Ensurer {
             locks: Mutex::default(),
             renewing: Mutex::default(),
         }))
-    }
-
-    /// The freshness of what is needed least well, by what is known of the namespace.
-    pub(super) fn freshness(&self, known: &Known, needs: &[NeedRef<'_>]) -> Freshness {
-        let now = self.0.clock.moment();
-        let freshness = needs.iter().map(|need| known.freshness(need.wanted(), now));
-        freshness.min().unwrap_or(Freshness::Fresh)
     }
 
     /// Ensures `needs` in `namespace` and waits for it until `deadline`. The work goes on after that.

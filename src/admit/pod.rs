@@ -4,15 +4,16 @@ use tokio::time::Instant;
 
 use super::ensure::Purpose;
 use super::failure::EnsureError;
-use super::judge::{Judgement, changed};
+use super::judge::{Judgement, NeedRef, changed};
 use super::need::Need;
 use super::pinned::Pinned;
 use super::{Admission, Outcome, Webhook};
+use crate::clock::Moment;
 use crate::policy::OnFailure;
 use crate::pull_secret::Freshness;
 use crate::pull_secret::merge::MOST_ENTRIES;
 use crate::review::{Envelope, Patch, Pod, Review};
-use crate::secret::Lookup;
+use crate::secret::{Known, Lookup};
 
 impl Admission {
     pub(super) async fn create(
@@ -105,8 +106,9 @@ impl Admission {
     ) -> Outcome {
         let namespace = envelope.namespace();
         let needs = || judgement.needs.iter().map(Need::from).collect::<Vec<_>>();
-        if let Lookup::Known(known) = self.index.look_up(namespace) {
-            match self.ensurer.freshness(&known, &judgement.needs) {
+        let now = self.clock.moment();
+        if let Lookup::Known(known) = self.index.look_up_at(namespace, now.monotonic) {
+            match freshness(&known, &judgement.needs, now) {
                 Freshness::Fresh => return Outcome::allow("warm"),
                 Freshness::Aging => {
                     if !envelope.dry_run() {
@@ -155,6 +157,12 @@ impl Admission {
             OnFailure::Deny => Outcome::refuse("not_injected", message),
         }
     }
+}
+
+/// The freshness of what is needed least well, by what is known of the namespace.
+fn freshness(known: &Known, needs: &[NeedRef<'_>], now: Moment) -> Freshness {
+    let freshness = needs.iter().map(|need| known.freshness(need.wanted(), now));
+    freshness.min().unwrap_or(Freshness::Fresh)
 }
 
 /// What becomes of a Pod that has no usable credential. The API server cuts long warnings, so the first words must

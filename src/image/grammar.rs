@@ -108,7 +108,7 @@ pub(super) fn is_tag(text: &str) -> bool {
 
 /// Whether a text has the outer form of a digest: `algorithm:` and at least 32 hex digits of any case.
 pub(super) fn is_digest_shaped(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(algorithm, hex)| {
+    split_once_at(text, b':').is_some_and(|(algorithm, hex)| {
         hex.len() >= DIGEST_HEX_MIN
             && all_bytes(hex, |b| b.is_ascii_hexdigit())
             && algorithm.split(['-', '_', '+', '.']).all(|part| {

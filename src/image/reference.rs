@@ -244,7 +244,7 @@ fn is_well_formed_in_lower_case(domain: &str, remainder: &str) -> bool {
 /// Source: `Validate` in digest.go and algorithm.go of go-digest v1.0.0, with the three algorithms that the kubelet
 /// registers.
 fn check_digest(text: &str) -> Result<(), ParseError> {
-    let (algorithm, hex) = text.split_once(':').unwrap_or((text, ""));
+    let (algorithm, hex) = split_once_at(text, b':').unwrap_or((text, ""));
     let digits = match algorithm {
         "sha256" => 64,
         "sha384" => 96,

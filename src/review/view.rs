@@ -14,7 +14,7 @@ pub(super) fn all<'de, S: DeserializeSeed<'de>>(
     seed: S,
 ) -> serde_json::Result<S::Value> {
     // Once for the whole body is quicker than key by key, string by string. What is skipped may be anything.
-    match str::from_utf8(body) {
+    match simdutf8::basic::from_utf8(body) {
         Ok(text) => finish(Deserializer::from_str(text), seed),
         Err(_) => finish(Deserializer::from_slice(body), seed),
     }

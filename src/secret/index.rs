@@ -64,11 +64,15 @@ impl SecretIndex {
 
     /// What is known of a namespace. No I/O, no lock held on return.
     pub fn look_up(&self, namespace: &str) -> Lookup {
+        self.look_up_at(namespace, self.clock.monotonic())
+    }
+
+    /// The same, for who has looked at the clock already.
+    pub fn look_up_at(&self, namespace: &str, now: Instant) -> Lookup {
         let known = {
             let map = self.known.read().unwrap_or_else(PoisonError::into_inner);
             map.get(namespace).map(Arc::clone)
         };
-        let now = self.clock.monotonic();
         let trusted_since = |at: Instant| now.duration_since(at) < TRUSTED_SILENCE;
         match known {
             Some(known) if self.is_live(now) || trusted_since(known.seen_at()) => {
