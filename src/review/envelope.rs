@@ -221,8 +221,8 @@ impl<'de> Visitor<'de> for ReviewSeed<'_, 'de> {
         let read = self.0;
         let mut request_seen = false;
         fields! { map:
-            api_version = "apiVersion" => once("apiVersion", &mut read.envelope.api_version, &mut map),
-            kind = "kind" => once("kind", &mut read.envelope.review_kind, &mut map),
+            api_version = "apiVersion" => once("apiVersion", &mut read.envelope.api_version, map),
+            kind = "kind" => once("kind", &mut read.envelope.review_kind, map),
             request = "request" => {
                 if request_seen {
                     return Err(A::Error::duplicate_field("request"));
@@ -259,15 +259,15 @@ impl<'de> Visitor<'de> for RequestSeed<'_, 'de> {
         } = self.0;
         let objects = *objects;
         fields! { map:
-            uid = "uid" => once("uid", &mut envelope.uid, &mut map),
-            kind = "kind" => once("kind", &mut envelope.kind, &mut map),
-            subresource = "subResource" => once("subResource", &mut envelope.subresource, &mut map),
-            name = "name" => once("name", &mut envelope.name, &mut map),
-            namespace = "namespace" => once("namespace", &mut envelope.namespace, &mut map),
-            operation = "operation" => once("operation", &mut envelope.operation, &mut map),
-            dry_run = "dryRun" => once("dryRun", &mut envelope.dry_run, &mut map),
-            object = "object" => if objects { once("object", object, &mut map) } else { skip(&mut map) },
-            old_object = "oldObject" => if objects { once("oldObject", old_object, &mut map) } else { skip(&mut map) },
+            uid = "uid" => once("uid", &mut envelope.uid, map),
+            kind = "kind" => once("kind", &mut envelope.kind, map),
+            subresource = "subResource" => once("subResource", &mut envelope.subresource, map),
+            name = "name" => once("name", &mut envelope.name, map),
+            namespace = "namespace" => once("namespace", &mut envelope.namespace, map),
+            operation = "operation" => once("operation", &mut envelope.operation, map),
+            dry_run = "dryRun" => once("dryRun", &mut envelope.dry_run, map),
+            object = "object" => if objects { once("object", object, map) } else { skip(map) },
+            old_object = "oldObject" => if objects { once("oldObject", old_object, map) } else { skip(map) },
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::pod::{Pod, PodSpec};
-use super::view::{KeyOf, all, skip};
+use super::view::{all, each};
 
 /// Reads the images of a workload's Pod template as if they were a Pod's. `pointer` is the way from the object to its
 /// PodSpec, such as `["spec", "template", "spec"]`. A second pass over the body: workloads are few, and which path to
@@ -57,17 +57,10 @@ impl<'de> Visitor<'de> for At<'_, '_, 'de> {
         let Some((step, rest)) = self.path.split_first() else {
             return Ok(());
         };
-        let is_step = KeyOf(|key: &str| key == *step);
-        while let Some(is_step) = map.next_key_seed(is_step)? {
-            if is_step {
-                map.next_value_seed(At {
-                    path: rest,
-                    found: &mut *self.found,
-                })?;
-            } else {
-                skip(&mut map)?;
-            }
-        }
-        Ok(())
+        let found = self.found;
+        each(&mut map, &[*step], &mut |_, map| {
+            let found = &mut *found;
+            map.next_value_seed(At { path: rest, found })
+        })
     }
 }

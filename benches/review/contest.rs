@@ -1,8 +1,4 @@
-//! What one warm admission costs without any network: parse, decide, patch, answer; against serde_json skipping the
-//! same bytes, and against kube's typed `AdmissionReview<Pod>`. criterion's times first, then the ratios that are
-//! promised.
-
-mod support;
+//! The contestants and their ratios. criterion's times first, then what is promised.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -14,12 +10,9 @@ use kube::core::admission::AdmissionReview;
 use prometheus_client::registry::Registry;
 use serde::de::IgnoredAny;
 
-use support::numbers::{at_most, median};
-use support::review;
-use support::service::Service;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use crate::support::numbers::{at_most, median};
+use crate::support::review;
+use crate::support::service::Service;
 
 /// The size of review that the promises are about, in bytes.
 const PROMISED: usize = review::SIZES[1];
@@ -32,7 +25,7 @@ const TURN: Duration = Duration::from_millis(2);
 /// A contestant, by name.
 type Contestant<'a> = (&'static str, Box<dyn Fn(&[u8]) + 'a>);
 
-fn main() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let service = runtime.block_on(Service::warm(&mut Registry::default()))?;
     let service = Arc::new(service);
