@@ -1,6 +1,7 @@
 //! The load: kept-alive connections, each with one request in flight. What is sent is made once, and an answer is looked at
 //! once for each connection; every later one must be the same: the generator must never be what limits.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,7 +102,12 @@ impl Generator {
             }
             anyhow::Ok(latencies)
         });
-        let mut latencies = try_join_all(runs).await?.concat();
+        let runs = try_join_all(runs);
+        let latencies = match per_second {
+            Some(_) => runs.await?,
+            None => awake(runs).await?,
+        };
+        let mut latencies = latencies.concat();
         let took = started.elapsed();
         latencies.sort_unstable();
         Ok(Load { took, latencies })
@@ -149,6 +155,22 @@ impl Connection {
 
     fn wrong(&self) -> String {
         format!("a wrong answer: {}", String::from_utf8_lossy(&self.answer))
+    }
+}
+
+/// Waits without going to sleep. Waking a generator that sleeps is the server's work, on this machine and on no other, and
+/// a generator sleeps the more the slower the server is.
+async fn awake<F: Future>(future: F) -> F::Output {
+    tokio::select! {
+        biased;
+        output = future => output,
+        never = stay_awake() => match never {},
+    }
+}
+
+async fn stay_awake() -> Infallible {
+    loop {
+        tokio::task::yield_now().await;
     }
 }
 
