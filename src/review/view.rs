@@ -102,7 +102,7 @@ pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> 
 /// Does with the values of the keys of an object, which is a `MapAccess`, what is said for each; skips all others.
 macro_rules! fields {
     ($map:ident: $($field:ident = $key:literal => $read:expr,)*) => {
-        #[allow(non_camel_case_types)]
+        #[allow(non_camel_case_types, reason = "each is named as its field is")]
         enum Field {
             $($field,)*
         }
