@@ -25,7 +25,8 @@ const TURN: Duration = Duration::from_millis(2);
 /// A contestant, by name.
 type Contestant<'a> = (&'static str, Box<dyn Fn(&[u8]) + 'a>);
 
-pub(crate) fn run() -> anyhow::Result<()> {
+/// Runs them. criterion keeps its times under `name`, and compares them with those that it finds there.
+pub(crate) fn run(name: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let service = runtime.block_on(Service::warm(&mut Registry::default()))?;
     let service = Arc::new(service);
@@ -33,7 +34,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     runtime.spawn(async move { watched.keep_watch().await });
 
     let contestants = contestants(&service);
-    with_criterion(&contestants);
+    with_criterion(name, &contestants);
     if std::env::args().any(|argument| argument == "--bench") {
         print_ratios(&contestants);
     }
@@ -61,12 +62,12 @@ fn contestants(service: &Service) -> [Contestant<'_>; 3] {
     ]
 }
 
-fn with_criterion(contestants: &[Contestant<'_>]) {
+fn with_criterion(name: &str, contestants: &[Contestant<'_>]) {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    let mut group = criterion.benchmark_group("review");
+    let mut group = criterion.benchmark_group(name);
     for bytes in review::SIZES {
         let body = review::body(bytes);
         group.throughput(Throughput::Bytes(body.len() as u64));

@@ -9,5 +9,5 @@ mod support;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
-    contest::run()
+    contest::run("review")
 }

@@ -6,5 +6,5 @@ mod contest;
 mod support;
 
 fn main() -> anyhow::Result<()> {
-    contest::run()
+    contest::run("review-system-allocator")
 }
