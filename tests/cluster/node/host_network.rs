@@ -1,7 +1,7 @@
 //! On the network of its node, for clusters whose API server reaches no address of a Pod.
 
 use super::in_machine;
-use super::pods::{create, in_phase, new_image, spec, was_told};
+use super::pods::{create, in_phase, never_told, new_image, spec};
 use crate::harness::namespace::{Namespace, SECRET, pull_secrets};
 
 #[test]
@@ -35,7 +35,7 @@ fn a_replica_on_the_network_of_its_node_is_asked_and_serves() {
         let pod = create(&namespace, "app", &spec(&image)).await.unwrap();
         assert_eq!(pull_secrets(&pod), [SECRET]);
         in_phase(&namespace, "app", "Running").await;
-        assert!(!was_told(&namespace, "app", "Failed").await);
+        never_told(&namespace, "app", "Failed").await;
         installation.upgrade(plane, &[]).await;
     });
 }

@@ -71,8 +71,9 @@ pub(crate) async fn events(namespace: &Namespace<'_>, name: &str) -> Vec<(String
         .collect()
 }
 
-/// Whether something was said about a Pod for this reason.
-pub(crate) async fn was_told(namespace: &Namespace<'_>, name: &str, reason: &str) -> bool {
+/// Fails, and shows all that was said about a Pod, when some of it was said for this reason.
+pub(crate) async fn never_told(namespace: &Namespace<'_>, name: &str, reason: &str) {
     let events = events(namespace, name).await;
-    events.iter().any(|(told, _)| told == reason)
+    let told = events.iter().any(|(told, _)| told == reason);
+    assert!(!told, "{}/{name}: {events:#?}", namespace.name);
 }

@@ -2,7 +2,7 @@
 
 use super::in_machine;
 use super::machine::UNSERVED;
-use super::pods::{create, events, in_phase, new_image, spec, waits_for, was_told};
+use super::pods::{create, events, in_phase, never_told, new_image, spec, waits_for};
 use crate::harness::namespace::{Namespace, REGISTRY, SECRET, pull_secrets};
 
 #[test]
@@ -33,6 +33,6 @@ fn without_ecr_admission_the_same_pod_cannot_pull() {
         let events = events(&unserved, "app").await;
         let refused = |(_, message): &(String, String)| message.contains("authorization failed");
         assert!(events.iter().any(refused), "{events:?}");
-        assert!(!was_told(&unserved, "app", "Pulled").await);
+        never_told(&unserved, "app", "Pulled").await;
     });
 }

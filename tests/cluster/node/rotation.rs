@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::machine::TWELVE_HOURS;
-use super::pods::{create, events, in_phase, new_image, spec, unscheduled, waits_for, was_told};
+use super::pods::{create, events, in_phase, never_told, new_image, spec, unscheduled, waits_for};
 use super::registry::Password;
 use super::{in_machine, patiently};
 use crate::harness::namespace::{Namespace, REGISTRY};
@@ -58,7 +58,7 @@ fn after_a_rotation_nodes_pull_with_the_renewed_secret_and_keep_the_images_that_
             .await
             .unwrap();
         in_phase(&namespace, "after", "Running").await;
-        assert!(!was_told(&namespace, "after", "Failed").await);
+        never_told(&namespace, "after", "Failed").await;
 
         // The kubelet knows that this Secret has pulled the old image, whatever is in it now (KEP-2535); it asks nobody.
         create(&namespace, "again", &on(node, spec(&old)))

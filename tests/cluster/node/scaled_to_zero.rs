@@ -1,7 +1,7 @@
 //! Nobody answers the API server.
 
 use super::in_machine;
-use super::pods::{create, in_phase, new_image, spec, unscheduled, was_told};
+use super::pods::{create, in_phase, never_told, new_image, spec, unscheduled};
 use crate::harness::namespace::{IMAGE, Namespace, SECRET, pull_secrets};
 
 const OTHER: &str = "open.registry.test/stand-in:v1";
@@ -22,7 +22,7 @@ fn without_replicas_pods_are_injected_by_the_api_server_and_pull_with_the_secret
         assert!(pull_secrets(&other).is_empty());
         for name in ["app", "other"] {
             in_phase(&namespace, name, "Running").await;
-            assert!(!was_told(&namespace, name, "Failed").await);
+            never_told(&namespace, name, "Failed").await;
         }
         installation.scale(plane, 2).await;
     });

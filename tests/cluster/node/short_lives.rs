@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::front::{Front, PASSWORD, end_of};
 use super::machine::{Machine, TWELVE_HOURS};
-use super::pods::{create, in_phase, pod, spec, waits_for, was_told};
+use super::pods::{create, in_phase, never_told, pod, spec, waits_for};
 use super::registry::Password;
 use super::{in_machine, patiently};
 use crate::ecr::Answer;
@@ -133,7 +133,7 @@ async fn create_and_restart(
             .await
             .unwrap();
         in_phase(namespace, &name, "Running").await;
-        assert!(!was_told(namespace, &name, "Failed").await, "{name}");
+        never_told(namespace, &name, "Failed").await;
         ends.extend(end_in(namespace).await);
         let path = namespace.path(&format!("pods/{name}?gracePeriodSeconds=0"));
         namespace.api().delete(&path).await.unwrap();
@@ -146,7 +146,7 @@ async fn create_and_restart(
             .unwrap_or_default()
     };
     patiently("it is pulled again", async || restarts().await > 2).await;
-    assert!(!was_told(namespace, "restarting", "Failed").await);
+    never_told(namespace, "restarting", "Failed").await;
     assert_eq!(
         front.refused(),
         0,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::in_machine;
 use super::installation::endpoints;
 use super::machine::Machine;
-use super::pods::{create, in_phase, new_image, spec, was_told};
+use super::pods::{create, in_phase, never_told, new_image, spec};
 use super::registry::OPEN_HOST;
 use crate::chart::identities::examples;
 use crate::harness::namespace::Namespace;
@@ -50,7 +50,7 @@ fn what_a_sidecar_serves_is_who_asks_for_tokens() {
         let namespace = Namespace::create(plane, "sidecar").await;
         create(&namespace, "app", &spec(&image)).await.unwrap();
         in_phase(&namespace, "app", "Running").await;
-        assert!(!was_told(&namespace, "app", "Failed").await);
+        never_told(&namespace, "app", "Failed").await;
         let calls = machine.ecr.calls().split_off(calls);
         let asked = calls.iter().all(|call| call.access_key == ACCESS_KEY);
         assert!(!calls.is_empty() && asked, "{calls:?}");

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::pods::{create, in_phase, new_image, pod, spec, was_told};
+use super::pods::{create, in_phase, never_told, new_image, pod, spec};
 use super::{in_machine, patiently};
 use crate::harness::namespace::{Namespace, SECRET, pull_secrets};
-use crate::harness::workloads::{self, KINDS, kind, kinds};
+use crate::harness::workloads::{self, KINDS, kinds};
 
 #[test]
 fn the_pods_of_every_workload_are_pulled_and_run() {
@@ -22,9 +22,9 @@ fn the_pods_of_every_workload_are_pulled_and_run() {
         })
         .await;
         for pod in namespace.pods().await {
-            assert_eq!(pull_secrets(&pod), [SECRET], "{}", kind(&pod));
+            assert_eq!(pull_secrets(&pod), [SECRET], "{pod:#}");
             let name = pod["metadata"]["name"].as_str().unwrap();
-            assert!(!was_told(&namespace, name, "Failed").await, "{name}");
+            never_told(&namespace, name, "Failed").await;
         }
         // Else the CronJob would start another every minute.
         let path = "/api/v1/namespaces/workloads";
@@ -60,7 +60,7 @@ fn init_containers_image_volumes_and_debug_containers_are_pulled() {
         })
         .await;
         for trouble in ["FailedToRetrieveImagePullSecret", "Failed", "BackOff"] {
-            assert!(!was_told(&namespace, "app", trouble).await, "{trouble}");
+            never_told(&namespace, "app", trouble).await;
         }
     });
 }
