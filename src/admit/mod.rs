@@ -25,7 +25,7 @@ mod surveyor;
 mod unchecked;
 mod workload;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ pub struct Settings {
     /// The Secret's name in every namespace.
     pub secret: String,
     /// Namespaces that are left alone: kube-system and our own, so that we never stand in the way of our own Pods.
-    pub excluded_namespaces: HashSet<String>,
+    pub excluded_namespaces: BTreeSet<String>,
 }
 
 /// The parts that do the work.

@@ -154,7 +154,7 @@ fn is_ungranted(decision: &Decision<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::BTreeSet;
 
     use super::*;
 
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn registries_are_needed_once_each_and_all_are_judged_by_policy() {
         let policy = Policy {
-            allowed_accounts: Some(HashSet::from(["123456789012".to_owned()])),
+            allowed_accounts: Some(BTreeSet::from(["123456789012".to_owned()])),
             native_registries: vec!["*.dkr.ecr.us-east-1.amazonaws.com".parse().unwrap()],
             ..Policy::default()
         };

@@ -6,7 +6,7 @@ mod policies;
 mod service_accounts;
 mod settings;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub struct Config {
     /// The pull Secret's name.
     pub secret_name: String,
     /// Namespaces that are left alone.
-    pub excluded_namespaces: HashSet<String>,
+    pub excluded_namespaces: BTreeSet<String>,
     /// Our own namespace, where it was set.
     pub namespace: Option<String>,
     /// Which namespaces are selected.
@@ -135,15 +135,14 @@ pub fn secret_name(given: Option<String>) -> Result<String, ConfigError> {
 }
 
 /// The namespaces that are left alone: those given, and kube-system always.
-pub fn excluded_namespaces(given: Option<Vec<String>>) -> HashSet<String> {
+pub fn excluded_namespaces(given: Option<Vec<String>>) -> BTreeSet<String> {
     let mut excluded = settings::set(given).unwrap_or_default();
     excluded.insert(ALWAYS_EXCLUDED.to_owned());
     excluded
 }
 
 fn argocd_namespaces(given: Option<Vec<String>>) -> Result<Vec<String>, ConfigError> {
-    let mut namespaces: Vec<String> = settings::set(given).into_iter().flatten().collect();
-    namespaces.sort();
+    let namespaces: Vec<String> = settings::set(given).into_iter().flatten().collect();
     if let Some(odd) = namespaces.iter().find(|name| !is_valid_name(name)) {
         return Err(ConfigError(format!(
             "argocd-namespaces holds {odd:?}, which cannot name a namespace"

@@ -2,7 +2,7 @@
 //!
 //! One struct serves all three, so that a setting has one name, one type and one description.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -284,8 +284,8 @@ pub enum LogFormat {
 }
 
 /// Lists as sets; an absent or empty list is no restriction.
-pub(super) fn set(list: Option<Vec<String>>) -> Option<HashSet<String>> {
-    let set: HashSet<String> = list
+pub(super) fn set(list: Option<Vec<String>>) -> Option<BTreeSet<String>> {
+    let set: BTreeSet<String> = list
         .unwrap_or_default()
         .iter()
         .map(|item| item.trim().to_owned())

@@ -1,6 +1,6 @@
 //! A policy as decisions need it: plain data, made once from configuration.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,13 +21,13 @@ pub struct Policy {
     pub on_internal_error: OnFailure,
     /// A company's own registries whose names look like ECR. Lower-case hosts, without or with a port; one without
     /// stands for every port.
-    pub trusted_hosts: HashSet<String>,
+    pub trusted_hosts: BTreeSet<String>,
     /// Private ECR registries that nodes pull from by themselves: no Secret, but references are judged.
     pub native_registries: Vec<NativeRegistry>,
     /// The only AWS accounts whose registries may be used; `None` allows all.
-    pub allowed_accounts: Option<HashSet<String>>,
+    pub allowed_accounts: Option<BTreeSet<String>>,
     /// The only regions whose registries may be used; `None` allows all.
-    pub allowed_regions: Option<HashSet<String>>,
+    pub allowed_regions: Option<BTreeSet<String>>,
     /// What namespaces get that no policy with grants selects; `None` is the controller's identity, until a policy names
     /// a role.
     pub default_grant: Option<DefaultGrant>,

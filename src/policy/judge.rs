@@ -1,6 +1,6 @@
 //! Which rule an image breaks.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::{Policy, Rule};
 use crate::image::ecr::{EcrHost, Host, PUBLIC_HOSTS};
@@ -74,7 +74,7 @@ pub(super) fn judge_in_full<'a>(policy: &Policy, image: &'a str) -> Judgement<'a
 
 fn judge_private(policy: &Policy, host: &EcrHost<'_>, reference: &Reference<'_>) -> Option<Rule> {
     let allowed =
-        |list: &Option<HashSet<String>>, item| list.as_ref().is_none_or(|list| list.contains(item));
+        |list: &Option<BTreeSet<String>>, item| list.as_ref().is_none_or(|list| list.contains(item));
     if !allowed(&policy.allowed_accounts, host.account) {
         Some(Rule::AccountNotAllowed)
     } else if !allowed(&policy.allowed_regions, host.region) {

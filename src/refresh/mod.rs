@@ -5,7 +5,7 @@ mod accounts;
 mod need;
 mod outcome;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -65,7 +65,7 @@ pub struct Wish {
     /// Whether only to say what would be done. Tokens are asked for all the same, which shows whether they can be had.
     pub dry_run: bool,
     /// Namespaces that are left out when nobody named them.
-    pub excluded: HashSet<String>,
+    pub excluded: BTreeSet<String>,
 }
 
 /// Makes Secrets fresh, once.

@@ -1,6 +1,6 @@
 //! Which namespaces are judged.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::inventory::Found;
 use crate::namespace::{ADMISSION_LABEL, Label, NamespaceMode};
@@ -13,7 +13,7 @@ pub struct Scope {
     /// A label selector.
     pub selector: Option<String>,
     /// Namespaces that `serve` leaves alone.
-    pub excluded: HashSet<String>,
+    pub excluded: BTreeSet<String>,
     /// How the registration of the webhooks selects namespaces.
     pub mode: NamespaceMode,
 }

@@ -67,7 +67,7 @@ fn repository(policy: &Policy, item: &str) -> Result<Repository, &'static str> {
     if !path.is_empty() && (path.len() > 255 || !path.split('/').all(segment)) {
         return Err("has a path that can be no repository of ECR, or the start of one");
     }
-    let allows = |list: &Option<std::collections::HashSet<String>>, what: &str| {
+    let allows = |list: &Option<std::collections::BTreeSet<String>>, what: &str| {
         list.as_ref().is_none_or(|list| list.contains(what))
     };
     if !allows(&policy.allowed_accounts, host.account) {
@@ -101,7 +101,7 @@ fn granted(policy: &Policy, host: &EcrHost<'_>, path: &str) -> Option<(String, I
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::BTreeSet;
 
     use super::*;
 
@@ -133,8 +133,8 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_told_and_keeps_nothing_else_back() {
         let policy = Policy {
-            allowed_accounts: Some(HashSet::from(["123456789012".to_owned()])),
-            allowed_regions: Some(HashSet::from(["eu-west-1".to_owned()])),
+            allowed_accounts: Some(BTreeSet::from(["123456789012".to_owned()])),
+            allowed_regions: Some(BTreeSet::from(["eu-west-1".to_owned()])),
             ..Policy::default()
         };
         let others = "docker.io/x, 210987654321.dkr.ecr.eu-west-1.amazonaws.com/x, \

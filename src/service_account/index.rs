@@ -1,6 +1,6 @@
 //! Which ServiceAccounts name our Secret: a mirror that keeps a hundred bytes of each that is looked after.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Notify;
@@ -14,7 +14,7 @@ pub enum Names {
     /// All of them.
     All,
     /// Those of these names.
-    Only(HashSet<String>),
+    Only(BTreeSet<String>),
 }
 
 impl Names {
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn only_the_chosen_names_are_kept() {
-        let names = Names::Only(HashSet::from(["default".to_owned()]));
+        let names = Names::Only(BTreeSet::from(["default".to_owned()]));
         assert_eq!(names.only_one(), Some("default"));
         let index = ServiceAccountIndex::new("ours", names);
         index.apply("a/default", account("1", false));

@@ -4,7 +4,7 @@
 //! wrong. Somebody who keeps changing our entry back is not fought: each replica insists once in ten minutes, and tells.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ pub struct Plan {
     /// Which namespaces are selected.
     pub namespaces: NamespaceMode,
     /// Those that are left alone whatever their labels say.
-    pub excluded: HashSet<String>,
+    pub excluded: BTreeSet<String>,
 }
 
 /// What a [`Keeper`] works with.

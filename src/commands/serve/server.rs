@@ -1,6 +1,6 @@
 //! The server: everything that it is made of, and in which order that starts and ends.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -191,7 +191,7 @@ fn admit_settings(config: &Config, cluster: &Cluster) -> admit::Settings {
     }
 }
 
-pub(super) fn excluded_namespaces(config: &Config, cluster: &Cluster) -> HashSet<String> {
+pub(super) fn excluded_namespaces(config: &Config, cluster: &Cluster) -> BTreeSet<String> {
     let mut excluded = config.excluded_namespaces.clone();
     if config.namespace.is_none() {
         excluded.extend(cluster.own_namespace.clone());

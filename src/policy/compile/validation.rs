@@ -1,6 +1,6 @@
 //! What a policy demands of images.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Faults, Path, syntax};
@@ -28,8 +28,8 @@ pub(in crate::policy) enum Demand {
     DigestRequired,
     AllowedImages(Vec<ImagePattern>),
     OnlyEcr { except: Vec<ImagePattern> },
-    AllowedAccounts(HashSet<String>),
-    AllowedRegions(HashSet<String>),
+    AllowedAccounts(BTreeSet<String>),
+    AllowedRegions(BTreeSet<String>),
 }
 
 /// Images to which a policy's rules do not apply.

@@ -1,6 +1,6 @@
 //! ServiceAccounts kept as the mode wants them, by two replicas, whatever others do.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ fn plan(task: Task) -> Plan {
     Plan {
         task,
         namespaces: NamespaceMode::OptOut,
-        excluded: HashSet::from(["kube-system".to_owned()]),
+        excluded: BTreeSet::from(["kube-system".to_owned()]),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One replica: the service as `serve` wires it, its watch, and the processes that follow one another.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -171,7 +171,7 @@ impl Replica {
         };
         let settings = Settings {
             secret: SECRET.to_owned(),
-            excluded_namespaces: HashSet::new(),
+            excluded_namespaces: BTreeSet::new(),
         };
         let rules = Rules {
             policies,
