@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::Outcome;
 use crate::image::ecr::EcrHost;
-use crate::policy::{Action, Credential, Finding, Identity, Policy, decide_for};
+use crate::policy::{Action, Credential, Decider, Decision, Finding, Identity, Policy};
 use crate::pull_secret::merge::MOST_ENTRIES;
 use crate::review::{ImageField, Pod, Review, at_most};
 
@@ -39,29 +39,24 @@ pub(super) struct NeedRef<'a> {
 impl<'a> Judgement<'a> {
     /// Judges every image of a Pod.
     pub(super) fn of(policy: &'a Policy, pod: &'a Pod<'a>) -> Self {
-        let mut judgement = Self::default();
-        let account = pod.service_account();
-        pod.images()
-            .for_each(|field| judgement.add(policy, account, field));
-        judgement
+        Self::of_images(policy, pod, pod.images())
     }
 
-    /// Judges what an update changes.
-    pub(super) fn of_changes(
+    /// Judges some of a Pod's images.
+    pub(super) fn of_images(
         policy: &'a Policy,
         pod: &'a Pod<'a>,
-        changed: Vec<ImageField<'a>>,
+        images: impl IntoIterator<Item = ImageField<'a>>,
     ) -> Self {
         let mut judgement = Self::default();
-        let account = pod.service_account();
-        for field in changed {
-            judgement.add(policy, account, field);
-        }
+        let mut decider = Decider::new(policy, pod.service_account());
+        // Not a loop: the chain of the four lists is walked list by list.
+        let images = images.into_iter();
+        images.for_each(|field| judgement.add(field, decider.decide(field.image)));
         judgement
     }
 
-    fn add(&mut self, policy: &'a Policy, service_account: &str, field: ImageField<'a>) {
-        let decision = decide_for(policy, service_account, field.image);
+    fn add(&mut self, field: ImageField<'a>, decision: Decision<'a>) {
         for exempt in decision.exempt {
             if self.exempt.len() < MOST_TOLD {
                 self.exempt.push(about(&field, &exempt));

@@ -80,7 +80,7 @@ impl Admission {
             Ok(policy) => policy,
             Err(outcome) => return outcome,
         };
-        let judgement = Judgement::of_changes(&policy, pod, changed);
+        let judgement = Judgement::of_images(&policy, pod, changed);
         if let Some(refused) = judgement.refusal() {
             return refused;
         }

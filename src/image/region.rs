@@ -78,61 +78,47 @@ impl Partition {
             _ => None,
         }
     }
+}
 
-    /// Whether this version knows a region of that name.
-    pub fn knows(self, region: &str) -> bool {
-        self.known_regions().binary_search(&region).is_ok()
-    }
+/// The regions of each partition, in alphabetical order.
+macro_rules! known_regions {
+    ($($partition:ident: $($region:literal),*;)*) => {
+        impl Partition {
+            /// Whether this version knows a region of that name.
+            pub fn knows(self, region: &str) -> bool {
+                // Every image is asked about, and this compares with no more than those of the same length.
+                match self {
+                    $(Self::$partition => matches!(region, $($region)|*),)*
+                }
+            }
 
-    /// The regions that this version knows, in alphabetical order. AWS opens more every year, so a name that is missing here proves nothing.
-    /// Source: the partitions of aws-sdk-ecr 1.138.0.
-    pub const fn known_regions(self) -> &'static [&'static str] {
-        match self {
-            Self::Aws => &[
-                "af-south-1",
-                "ap-east-1",
-                "ap-east-2",
-                "ap-northeast-1",
-                "ap-northeast-2",
-                "ap-northeast-3",
-                "ap-south-1",
-                "ap-south-2",
-                "ap-southeast-1",
-                "ap-southeast-2",
-                "ap-southeast-3",
-                "ap-southeast-4",
-                "ap-southeast-5",
-                "ap-southeast-6",
-                "ap-southeast-7",
-                "ca-central-1",
-                "ca-west-1",
-                "eu-central-1",
-                "eu-central-2",
-                "eu-north-1",
-                "eu-south-1",
-                "eu-south-2",
-                "eu-west-1",
-                "eu-west-2",
-                "eu-west-3",
-                "il-central-1",
-                "me-central-1",
-                "me-south-1",
-                "mx-central-1",
-                "sa-east-1",
-                "us-east-1",
-                "us-east-2",
-                "us-west-1",
-                "us-west-2",
-            ],
-            Self::AwsUsGov => &["us-gov-east-1", "us-gov-west-1"],
-            Self::AwsCn => &["cn-north-1", "cn-northwest-1"],
-            Self::AwsEusc => &["eusc-de-east-1"],
-            Self::AwsIso => &["us-iso-east-1", "us-iso-west-1"],
-            Self::AwsIsoB => &["us-isob-east-1", "us-isob-west-1"],
-            Self::AwsIsoE => &["eu-isoe-west-1"],
-            Self::AwsIsoF => &["us-isof-east-1", "us-isof-south-1"],
+            /// The regions that this version knows, in alphabetical order. AWS opens more every year, so a name that is
+            /// missing here proves nothing.
+            /// Source: the partitions of aws-sdk-ecr 1.138.0.
+            pub const fn known_regions(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$partition => &[$($region),*],)*
+                }
+            }
         }
-    }
+    };
+}
+
+known_regions! {
+    Aws:
+        "af-south-1", "ap-east-1", "ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3",
+        "ap-south-1", "ap-south-2", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4",
+        "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "ca-central-1", "ca-west-1", "eu-central-1",
+        "eu-central-2", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-2", "eu-west-3",
+        "il-central-1", "me-central-1", "me-south-1", "mx-central-1", "sa-east-1", "us-east-1", "us-east-2",
+        "us-west-1", "us-west-2";
+    AwsUsGov: "us-gov-east-1", "us-gov-west-1";
+    AwsCn: "cn-north-1", "cn-northwest-1";
+    AwsEusc: "eusc-de-east-1";
+    AwsIso: "us-iso-east-1", "us-iso-west-1";
+    AwsIsoB: "us-isob-east-1", "us-isob-west-1";
+    AwsIsoE: "eu-isoe-west-1";
+    AwsIsoF: "us-isof-east-1", "us-isof-south-1";
 }
 
 fn is_word(part: &str) -> bool {

@@ -85,29 +85,73 @@ pub fn decide<'a>(policy: &'a Policy, image: &'a str) -> Decision<'a> {
 }
 
 /// Decides about one image, as it stands in a Pod that runs under a ServiceAccount.
-pub fn decide_for<'a>(policy: &'a Policy, service_account: &str, image: &'a str) -> Decision<'a> {
-    let Judgement {
-        registry,
-        broken,
-        reference,
-    } = judge(policy, image);
-    let (credential, ungranted) = credential(policy, image, registry, reference.as_ref());
-    let mut decision = Decision {
-        credential,
-        registry,
-        finding: None,
-        others: Vec::new(),
-        exempt: Vec::new(),
-    };
-    let demands = &policy.combined.demands;
-    if demands.is_empty() && ungranted.is_none() {
-        decision.finding = broken.map(|rule| finding(policy, image, rule, policy.action, None));
-        return decision;
+pub fn decide_for<'a>(
+    policy: &'a Policy,
+    service_account: &'a str,
+    image: &'a str,
+) -> Decision<'a> {
+    Decider::new(policy, service_account).decide(image)
+}
+
+/// Decides about the images of a Pod, one after the other. What it decides about one does not hang on the others.
+#[derive(Clone, Debug)]
+pub struct Decider<'a> {
+    policy: &'a Policy,
+    service_account: &'a str,
+    /// The private registry of the image before, so that the next of the same need not be told again.
+    last: Option<EcrHost<'a>>,
+}
+
+impl<'a> Decider<'a> {
+    /// For a Pod that runs under this ServiceAccount; empty where that is not known.
+    pub fn new(policy: &'a Policy, service_account: &'a str) -> Self {
+        Self {
+            policy,
+            service_account,
+            last: None,
+        }
     }
-    let judged = Judged::new(service_account, image, registry, reference);
-    let mut findings = Vec::new();
+
+    /// Decides about one image.
+    pub fn decide(&mut self, image: &'a str) -> Decision<'a> {
+        let policy = self.policy;
+        let judgement = judge(policy, self.last.as_ref(), image);
+        if let Host::Private(host) = judgement.registry {
+            self.last = Some(host);
+        }
+        let Judgement {
+            registry,
+            broken,
+            reference,
+        } = judgement;
+        let (credential, ungranted) = credential(policy, image, registry, reference.as_ref());
+        if !policy.combined.demands.is_empty() || ungranted.is_some() {
+            let judged = Judged::new(self.service_account, image, registry, reference);
+            return demanded(policy, &judged, broken, credential, ungranted);
+        }
+        Decision {
+            credential,
+            registry,
+            finding: broken.map(|rule| finding(policy, image, rule, policy.action, None)),
+            others: Vec::new(),
+            exempt: Vec::new(),
+        }
+    }
+}
+
+/// The decision where more is demanded than by the policy itself, or the image is not granted.
+fn demanded<'a>(
+    policy: &'a Policy,
+    judged: &Judged<'a>,
+    broken: Option<Rule>,
+    credential: Credential<'a>,
+    ungranted: Option<&Limited>,
+) -> Decision<'a> {
+    let image = judged.image;
+    let demands = &policy.combined.demands;
+    let (mut findings, mut exempt) = (Vec::new(), Vec::new());
     if let Some(rule) = broken {
-        let stricter = demands.references(&judged, policy.action, &mut decision.exempt);
+        let stricter = demands.references(judged, policy.action, &mut exempt);
         let (action, by) =
             stricter.map_or((policy.action, None), |(action, by)| (action, Some(by)));
         findings.push(finding(policy, image, rule, action, by));
@@ -115,13 +159,17 @@ pub fn decide_for<'a>(policy: &'a Policy, service_account: &str, image: &'a str)
     if let Some(limited) = ungranted {
         findings.push(not_granted(limited, image));
     }
-    demands.judge(&judged, &mut findings, &mut decision.exempt);
+    demands.judge(judged, &mut findings, &mut exempt);
     // Stable: of equals the one to mend first stays first.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.action));
     let mut findings = findings.into_iter();
-    decision.finding = findings.next();
-    decision.others = findings.collect();
-    decision
+    Decision {
+        credential,
+        registry: judged.registry,
+        finding: findings.next(),
+        others: findings.collect(),
+        exempt,
+    }
 }
 
 /// The credential that an image needs, or the grants that do not cover it.

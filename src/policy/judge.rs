@@ -20,11 +20,14 @@ pub(super) struct Judgement<'a> {
 }
 
 /// The two common kinds are told early and cheaply: a good image of an exact ECR host, and one that is none of our
-/// business.
-pub(super) fn judge<'a>(policy: &Policy, image: &'a str) -> Judgement<'a> {
-    if let Some((registry, rest)) = split_once_at(image, b'/')
-        && let Host::Private(host) = Host::classify(registry)
-        && let Some(reference) = Reference::in_registry(registry, rest)
+/// business. `last` is the private registry of the image before.
+pub(super) fn judge<'a>(
+    policy: &Policy,
+    last: Option<&EcrHost<'a>>,
+    image: &'a str,
+) -> Judgement<'a> {
+    if let Some((host, behind)) = split_private(last, image)
+        && let Some(reference) = Reference::in_registry(host.host, behind)
     {
         return Judgement {
             registry: Host::Private(host),
@@ -40,6 +43,19 @@ pub(super) fn judge<'a>(policy: &Policy, image: &'a str) -> Judgement<'a> {
         broken: None,
         reference: None,
     }
+}
+
+/// The private registry that an image is of, and what stands behind the slash.
+fn split_private<'a>(last: Option<&EcrHost<'a>>, image: &'a str) -> Option<(EcrHost<'a>, &'a str)> {
+    // Most images of a Pod are of the same registry.
+    if let Some(last) = last
+        && let Some(behind) = image.strip_prefix(last.host)
+        && let Some(behind) = behind.strip_prefix('/')
+    {
+        return Some((*last, behind));
+    }
+    let (registry, behind) = split_once_at(image, b'/')?;
+    Some((EcrHost::parse(registry)?, behind))
 }
 
 /// As [`judge`], without the short ways in front.
@@ -73,8 +89,9 @@ pub(super) fn judge_in_full<'a>(policy: &Policy, image: &'a str) -> Judgement<'a
 }
 
 fn judge_private(policy: &Policy, host: &EcrHost<'_>, reference: &Reference<'_>) -> Option<Rule> {
-    let allowed =
-        |list: &Option<BTreeSet<String>>, item| list.as_ref().is_none_or(|list| list.contains(item));
+    let allowed = |list: &Option<BTreeSet<String>>, item| {
+        list.as_ref().is_none_or(|list| list.contains(item))
+    };
     if !allowed(&policy.allowed_accounts, host.account) {
         Some(Rule::AccountNotAllowed)
     } else if !allowed(&policy.allowed_regions, host.region) {

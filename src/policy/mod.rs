@@ -35,7 +35,7 @@ mod properties;
 pub use combined::Combined;
 pub use compile::{Compiled, Invalid, Labels, PolicyVersion, compile};
 pub use compiled::{Action, DefaultGrant, OnFailure, Policy};
-pub use decide::{Credential, Decision, decide, decide_for};
+pub use decide::{Credential, Decider, Decision, decide, decide_for};
 pub use grants::Conflict;
 pub use identity::{Identity, RoleIdentity};
 pub use native::NativeRegistry;

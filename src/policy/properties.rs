@@ -98,7 +98,7 @@ proptest! {
     fn the_short_ways_lead_to_the_verdict_of_the_long_one(image in ecr_like()) {
         let policy = Policy::default();
         let verdict = judge_in_full(&policy, &image);
-        let judged = judge(&policy, &image);
+        let judged = judge(&policy, None, &image);
         prop_assert_eq!((judged.registry, judged.broken), (verdict.registry, verdict.broken));
         let is_private = matches!(judged.registry, Host::Private(_));
         prop_assert!(!is_private || judged.reference.is_some());
@@ -108,6 +108,17 @@ proptest! {
         if (verdict.registry, verdict.broken) != (Host::Other, None) {
             prop_assert!(may_concern_ecr(&image));
         }
+    }
+
+    #[test]
+    fn the_registry_of_the_image_before_changes_no_verdict(before in ecr_like(), behind in "[/:@.a-zA0-9]{0,12}") {
+        let policy = Policy::default();
+        if let Host::Private(last) = judge_in_full(&policy, &before).registry {
+            let image = format!("{}{behind}", last.host);
+            prop_assert_eq!(judge(&policy, Some(&last), &image), judge(&policy, None, &image), "{}", image);
+        }
+        let last = EcrHost::parse("123456789012.dkr.ecr.eu-west-1.amazonaws.com");
+        prop_assert_eq!(judge(&policy, last.as_ref(), &before), judge(&policy, None, &before), "{}", before);
     }
 
     #[test]
