@@ -109,7 +109,7 @@ impl Envelope<'_> {
 }
 
 /// A review whose envelope and Pods could be read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Review<'a> {
     /// Everything beside the objects.
     pub envelope: Envelope<'a>,
@@ -138,14 +138,10 @@ pub enum Unreadable<'a> {
 /// # Errors
 /// [`Unreadable`], which keeps the envelope whenever that much could be read.
 pub fn parse(body: &[u8]) -> Result<Review<'_>, Unreadable<'_>> {
-    let (read, outcome) = Read::of(body, true);
-    let fault = read.envelope.fault();
-    match (outcome, fault) {
-        (Ok(()), None) => Ok(Review {
-            envelope: read.envelope,
-            object: read.object,
-            old_object: read.old_object,
-        }),
+    let mut review = Review::default();
+    let outcome = read(body, true, &mut review);
+    match (outcome, review.envelope.fault()) {
+        (Ok(()), None) => Ok(review),
         (Ok(()), Some(fault)) => Err(Unreadable::NotAReview(format!(
             "this is no AdmissionReview: {fault}"
         ))),
@@ -155,12 +151,14 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, Unreadable<'_>> {
 
 /// Parts of the envelope may stand behind the object that could not be read, so the objects are skipped this time.
 fn unreadable<'a>(body: &'a [u8], error: &serde_json::Error) -> Unreadable<'a> {
-    let (read, _) = Read::of(body, false);
+    let mut review = Review::default();
+    let _ = read(body, false, &mut review);
+    let envelope = review.envelope;
     // The error can quote a value as long as the body.
     let reason = at_most(LONGEST_REASON, &error.to_string());
-    if read.envelope.fault().is_none() {
+    if envelope.fault().is_none() {
         Unreadable::Object {
-            envelope: Box::new(read.envelope),
+            envelope: Box::new(envelope),
             reason,
         }
     } else {
@@ -177,30 +175,17 @@ pub fn parse_front(front: &[u8]) -> Option<Envelope<'_>> {
     }
 }
 
-/// Filled while reading, so that what came before a failure is kept.
-#[derive(Default)]
-struct Read<'a> {
-    envelope: Envelope<'a>,
-    object: Option<Pod<'a>>,
-    old_object: Option<Pod<'a>>,
-    /// Whether the objects are wanted, or skipped unread.
+/// Fills a review while it reads, so that what came before a failure is kept; without `objects` they are skipped unread.
+fn read<'a>(body: &'a [u8], objects: bool, review: &mut Review<'a>) -> serde_json::Result<()> {
+    all(body, ReviewSeed { review, objects })
+}
+
+struct ReviewSeed<'r, 'de> {
+    review: &'r mut Review<'de>,
     objects: bool,
 }
 
-impl<'a> Read<'a> {
-    /// What could be read of a body, and the error that ended it.
-    fn of(body: &'a [u8], objects: bool) -> (Self, Result<(), serde_json::Error>) {
-        let mut read = Self {
-            objects,
-            ..Self::default()
-        };
-        let outcome = all(body, ReviewSeed(&mut read));
-        (read, outcome)
-    }
-}
-
-struct ReviewSeed<'r, 'de>(&'r mut Read<'de>);
-struct RequestSeed<'r, 'de>(&'r mut Read<'de>);
+struct RequestSeed<'r, 'de>(ReviewSeed<'r, 'de>);
 
 impl<'de> DeserializeSeed<'de> for ReviewSeed<'_, 'de> {
     type Value = ();
@@ -218,17 +203,18 @@ impl<'de> Visitor<'de> for ReviewSeed<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let read = self.0;
+        let Self { review, objects } = self;
         let mut request_seen = false;
         fields! { map:
-            api_version = "apiVersion" => once("apiVersion", &mut read.envelope.api_version, map),
-            kind = "kind" => once("kind", &mut read.envelope.review_kind, map),
+            api_version = "apiVersion" => once("apiVersion", &mut review.envelope.api_version, map),
+            kind = "kind" => once("kind", &mut review.envelope.review_kind, map),
             request = "request" => {
                 if request_seen {
                     return Err(A::Error::duplicate_field("request"));
                 }
                 request_seen = true;
-                map.next_value_seed(RequestSeed(&mut *read))
+                let review = &mut *review;
+                map.next_value_seed(RequestSeed(ReviewSeed { review, objects }))
             },
         }
         Ok(())
@@ -251,13 +237,12 @@ impl<'de> Visitor<'de> for RequestSeed<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Read {
+        let ReviewSeed { review, objects } = self.0;
+        let Review {
             envelope,
             object,
             old_object,
-            objects,
-        } = self.0;
-        let objects = *objects;
+        } = review;
         fields! { map:
             uid = "uid" => once("uid", &mut envelope.uid, map),
             kind = "kind" => once("kind", &mut envelope.kind, map),

@@ -1,6 +1,8 @@
 //! The view of a Pod: the few fields that a verdict needs, borrowed from the body in one pass.
 
-use serde::de::IgnoredAny;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::text::Text;
 use super::view::view;
@@ -37,7 +39,7 @@ view! {
         containers = "containers": Vec<Container<'a>>,
         init_containers = "initContainers": Vec<Container<'a>>,
         ephemeral_containers = "ephemeralContainers": Vec<Container<'a>>,
-        volumes = "volumes": Vec<Volume<'a>>,
+        volumes = "volumes": ImageVolumes<'a>,
         image_pull_secrets = "imagePullSecrets": Vec<LocalObjectReference<'a>>,
         service_account_name = "serviceAccountName": Text<'a>,
     }
@@ -56,6 +58,36 @@ view! {
     struct Volume<'a> {
         name = "name": Text<'a>,
         image = "image": ImageVolumeSource<'a>,
+    }
+}
+
+/// The volumes that are images. Few are, and the others take no room.
+#[derive(Debug)]
+struct ImageVolumes<'a>(Vec<Volume<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for ImageVolumes<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ImageVolumesVisitor)
+    }
+}
+
+struct ImageVolumesVisitor;
+
+impl<'de> Visitor<'de> for ImageVolumesVisitor {
+    type Value = ImageVolumes<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut volumes: A) -> Result<Self::Value, A::Error> {
+        let mut images = Vec::new();
+        while let Some(volume) = volumes.next_element::<Volume<'_>>()? {
+            if volume.image.is_some() {
+                images.push(volume);
+            }
+        }
+        Ok(ImageVolumes(images))
     }
 }
 
@@ -183,7 +215,8 @@ impl PodSpec<'_> {
                 field(list, container.name.as_ref(), container.image.as_ref())
             })
         });
-        let volumes = self.volumes.iter().flatten().filter_map(|volume| {
+        let volumes = self.volumes.iter().flat_map(|volumes| &volumes.0);
+        let volumes = volumes.filter_map(|volume| {
             let source = volume.image.as_ref()?;
             field(
                 ImageList::Volumes,
