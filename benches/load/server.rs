@@ -93,7 +93,7 @@ async fn start(kind: Kind, shutdown: &Shutdown) -> anyhow::Result<()> {
         Kind::Noop => Router::new().route("/mutate", post(noop).with_state(Arc::new(bodies))),
         Kind::Webhook => {
             let service = Service::warm(&mut registry).await?;
-            let router = routes::router(&service.admission, bodies);
+            let router = routes::router(&service.admission, &bodies);
             tokio::spawn(async move { service.keep_watch().await });
             router
         }

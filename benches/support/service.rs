@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use ecr_admission::admit::{self, Admission, Webhook};
+use ecr_admission::admit::{self, Admission, Timing, Webhook};
 use ecr_admission::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::clock::{Clock, add};
 use ecr_admission::config::DEFAULT_SECRET_NAME;
@@ -20,7 +20,6 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
-use tokio::time::Instant;
 
 use super::{review, tenants};
 
@@ -87,20 +86,21 @@ impl Service {
 
     async fn warm_up(&self, bodies: &[Vec<u8>]) -> anyhow::Result<()> {
         for body in bodies {
-            let deadline = self.clock.monotonic() + Duration::from_secs(10);
-            let answer = self.admission.answer(Webhook::Mutating, body, deadline);
+            let timing = Timing::within(Duration::from_secs(10), &self.clock);
+            let answer = self.admission.answer(Webhook::Mutating, body, timing);
             let answer = answer.await.context("the review was not taken")?;
             let text = String::from_utf8_lossy(&answer);
             let clean = text.contains("JSONPatch") && !text.contains("warnings");
             ensure!(clean, "not injected, or not without a warning: {text}");
-            self.answer_now(body, deadline)?;
+            self.answer_now(body)?;
         }
         Ok(())
     }
 
     /// Answers without waiting for anything, as the warm path does.
-    pub(crate) fn answer_now(&self, body: &[u8], deadline: Instant) -> anyhow::Result<Vec<u8>> {
-        let answer = self.admission.answer(Webhook::Mutating, body, deadline);
+    pub(crate) fn answer_now(&self, body: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let timing = Timing::within(Duration::from_secs(10), &self.clock);
+        let answer = self.admission.answer(Webhook::Mutating, body, timing);
         let answer = answer.now_or_never().context("this review is not warm")?;
         Ok(answer?)
     }

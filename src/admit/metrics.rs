@@ -73,7 +73,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "admission_duration",
-            "Time from a review's body to its answer",
+            "Time from a review's arrival to its answer",
             Unit::Seconds,
             metrics.duration.clone(),
         );

@@ -22,6 +22,7 @@ mod renewal;
 mod retries;
 mod survey;
 mod surveyor;
+mod timing;
 mod unchecked;
 mod workload;
 
@@ -30,7 +31,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::clock::Clock;
 use crate::event::Events;
@@ -47,6 +48,7 @@ pub use outcome::{Outcome, Verdict};
 use reconcile::{ReconcileParts, Reconciler};
 use refresh::Refresher;
 use renewal::RefreshParts;
+pub use timing::Timing;
 
 /// Which webhook is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -169,7 +171,7 @@ impl Admission {
         &self.clock
     }
 
-    /// Answers the review in `body` before `deadline`.
+    /// Answers the review in `body` in time.
     ///
     /// # Errors
     /// [`NotAReview`] when there is no uid to answer with; everything else is an answer.
@@ -177,34 +179,32 @@ impl Admission {
         &self,
         webhook: Webhook,
         body: &[u8],
-        deadline: Instant,
+        timing: Timing,
     ) -> Result<Vec<u8>, NotAReview> {
-        let started = self.clock.monotonic();
         let review = match parse(body) {
             Ok(review) => review,
             Err(Unreadable::NotAReview(reason)) => return Err(NotAReview(reason)),
             Err(Unreadable::Object { envelope, reason }) => {
                 let outcome = self.unreadable(&envelope, &reason);
-                return Ok(self.finish(&envelope, &outcome, started));
+                return Ok(self.finish(&envelope, &outcome, timing));
             }
         };
-        let outcome = AssertUnwindSafe(self.decide(webhook, body, &review, deadline));
+        let outcome = AssertUnwindSafe(self.decide(webhook, body, &review, timing));
         let outcome = outcome.catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| self.internal_failure());
-        Ok(self.finish(&review.envelope, &outcome, started))
+        Ok(self.finish(&review.envelope, &outcome, timing))
     }
 
     /// Answers a review that was too large to be read whole, from the envelope at its front.
     ///
     /// # Errors
     /// [`NotAReview`] when no envelope can be read there.
-    pub fn answer_too_large(&self, front: &[u8]) -> Result<Vec<u8>, NotAReview> {
-        let started = self.clock.monotonic();
+    pub fn answer_too_large(&self, front: &[u8], timing: Timing) -> Result<Vec<u8>, NotAReview> {
         let envelope = parse_front(front).ok_or_else(|| {
             NotAReview("the body is too large, and no AdmissionReview starts it".to_owned())
         })?;
         let outcome = self.too_large(&envelope);
-        Ok(self.finish(&envelope, &outcome, started))
+        Ok(self.finish(&envelope, &outcome, timing))
     }
 
     /// Keeps every Secret that Pods use fresh, for ever. Cancel-safe; every replica does it, unless another was first.
@@ -234,14 +234,14 @@ impl Admission {
         webhook: Webhook,
         body: &[u8],
         review: &Review<'_>,
-        deadline: Instant,
+        timing: Timing,
     ) -> Outcome {
         let envelope = &review.envelope;
         if self.is_excluded(envelope) {
             return Outcome::allow("excluded_namespace");
         }
         if !is_pod(envelope) {
-            return self.workload(webhook, body, envelope, deadline).await;
+            return self.workload(webhook, body, envelope, timing).await;
         }
         let operation = envelope.operation();
         if operation == Operation::Other {
@@ -261,9 +261,9 @@ impl Admission {
         match operation {
             // Only the API server sets a deletionTimestamp, and never on a new Pod.
             Operation::Update if pod.is_being_deleted() => Outcome::allow("being_deleted"),
-            Operation::Update => self.update(review, pod, deadline).await,
+            Operation::Update => self.update(review, pod, timing).await,
             Operation::Create | Operation::Other => {
-                self.create(webhook, envelope, pod, deadline).await
+                self.create(webhook, envelope, pod, timing).await
             }
         }
     }
@@ -272,13 +272,13 @@ impl Admission {
     async fn ruling(
         &self,
         envelope: &Envelope<'_>,
-        deadline: Instant,
+        timing: Timing,
     ) -> Result<Arc<Policy>, Outcome> {
         if let Some(ruling) = self.rulebook.ruling(envelope.namespace()) {
             return Ok(ruling);
         }
         let read = self.rulebook.ruling_live(envelope.namespace());
-        let reason = match timeout_at(deadline, read).await {
+        let reason = match timeout_at(timing.deadline, read).await {
             Ok(Ok(ruling)) => return Ok(ruling),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the API server did not answer in time".to_owned(),
@@ -297,8 +297,9 @@ impl Admission {
         excluded.contains(envelope.namespace())
     }
 
-    fn finish(&self, envelope: &Envelope<'_>, outcome: &Outcome, started: Instant) -> Vec<u8> {
-        let took = self.clock.monotonic().duration_since(started);
+    fn finish(&self, envelope: &Envelope<'_>, outcome: &Outcome, timing: Timing) -> Vec<u8> {
+        let now = self.clock.monotonic();
+        let took = now.duration_since(timing.arrived.monotonic);
         self.metrics.admitted(
             envelope.operation(),
             outcome.verdict(),

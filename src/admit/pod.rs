@@ -1,13 +1,11 @@
 //! A Pod's admission: judge its images, make sure of its credentials, inject.
 
-use tokio::time::Instant;
-
 use super::ensure::Purpose;
 use super::failure::EnsureError;
 use super::judge::{Judgement, NeedRef, changed};
 use super::need::Need;
 use super::pinned::Pinned;
-use super::{Admission, Outcome, Webhook};
+use super::{Admission, Outcome, Timing, Webhook};
 use crate::clock::Moment;
 use crate::policy::OnFailure;
 use crate::pull_secret::Freshness;
@@ -21,9 +19,9 @@ impl Admission {
         webhook: Webhook,
         envelope: &Envelope<'_>,
         pod: &Pod<'_>,
-        deadline: Instant,
+        timing: Timing,
     ) -> Outcome {
-        let policy = match self.ruling(envelope, deadline).await {
+        let policy = match self.ruling(envelope, timing).await {
             Ok(policy) => policy,
             Err(outcome) => return outcome,
         };
@@ -42,7 +40,7 @@ impl Admission {
             // Reinvocation never calls a webhook for the first time, so this is the last chance to notice.
             self.not_injected(policy.on_failure)
         } else {
-            let ensure = self.ensure(envelope, &judgement, policy.on_failure, deadline);
+            let ensure = self.ensure(envelope, &judgement, policy.on_failure, timing);
             ensure.await
         };
         if webhook == Webhook::Mutating && injects && !refers && !judgement.needs.is_empty() {
@@ -69,14 +67,14 @@ impl Admission {
         &self,
         review: &Review<'_>,
         pod: &Pod<'_>,
-        deadline: Instant,
+        timing: Timing,
     ) -> Outcome {
         let changed = changed(review, pod);
         if changed.is_empty() {
             // Before anybody asks what is allowed: that cannot be told everywhere, and need not be.
             return Outcome::allow("no_new_private_ecr_image");
         }
-        let policy = match self.ruling(&review.envelope, deadline).await {
+        let policy = match self.ruling(&review.envelope, timing).await {
             Ok(policy) => policy,
             Err(outcome) => return outcome,
         };
@@ -88,8 +86,7 @@ impl Admission {
             Outcome::allow("no_new_private_ecr_image")
         } else if pod.refers_to(&self.settings.secret) {
             let (envelope, on_failure) = (&review.envelope, policy.on_failure);
-            self.ensure(envelope, &judgement, on_failure, deadline)
-                .await
+            self.ensure(envelope, &judgement, on_failure, timing).await
         } else {
             Outcome::allow("injection_off")
         };
@@ -102,11 +99,11 @@ impl Admission {
         envelope: &Envelope<'_>,
         judgement: &Judgement<'_>,
         on_failure: OnFailure,
-        deadline: Instant,
+        timing: Timing,
     ) -> Outcome {
         let namespace = envelope.namespace();
         let needs = || judgement.needs.iter().map(Need::from).collect::<Vec<_>>();
-        let now = self.clock.moment();
+        let now = timing.arrived;
         if let Lookup::Known(known) = self.index.look_up_at(namespace, now.monotonic) {
             match freshness(&known, &judgement.needs, now) {
                 Freshness::Fresh => return Outcome::allow("warm"),
@@ -129,7 +126,9 @@ impl Admission {
         let ensured = if judgement.needs.len() > MOST_ENTRIES {
             Err(EnsureError::TooManyRegistries)
         } else {
-            let ensure = self.ensurer.ensure(namespace, needs(), purpose, deadline);
+            let ensure = self
+                .ensurer
+                .ensure(namespace, needs(), purpose, timing.deadline);
             ensure.await
         };
         match ensured {

@@ -1,9 +1,7 @@
 //! A workload's template: a warning when its Pods would be refused.
 
-use tokio::time::Instant;
-
 use super::judge::Judgement;
-use super::{Admission, Outcome, Webhook};
+use super::{Admission, Outcome, Timing, Webhook};
 use crate::manifest::pod_spec_pointer;
 use crate::policy::Action;
 use crate::review::{Envelope, parse_workload};
@@ -15,7 +13,7 @@ impl Admission {
         webhook: Webhook,
         body: &[u8],
         envelope: &Envelope<'_>,
-        deadline: Instant,
+        timing: Timing,
     ) -> Outcome {
         let asked = webhook == Webhook::Validating && envelope.subresource().is_empty();
         let pointer = pod_spec_pointer(envelope.group(), envelope.kind());
@@ -26,7 +24,7 @@ impl Admission {
             return Outcome::allow("no_pod_template");
         };
         // Whether it can be told or not, its Pods will be asked about.
-        let Ok(policy) = self.ruling(envelope, deadline).await else {
+        let Ok(policy) = self.ruling(envelope, timing).await else {
             return Outcome::allow("namespace_unknown");
         };
         let judgement = Judgement::of(&policy, &template);

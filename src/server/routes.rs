@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
 use super::body::{BodyError, BodyReader, Received};
-use crate::admit::{Admission, NotAReview, Webhook};
+use crate::admit::{Admission, NotAReview, Timing, Webhook};
 
 /// What the API server waits for when a configuration names no timeout
 /// (`timeoutSeconds` of admissionregistration.k8s.io/v1), and the most that it may name.
@@ -21,22 +21,22 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// The service behind one route.
-#[derive(Clone)]
 struct Endpoint {
     admission: Arc<Admission>,
-    bodies: Arc<BodyReader>,
+    bodies: BodyReader,
     webhook: Webhook,
 }
 
 /// The routes of the webhook server.
-pub fn router(admission: &Arc<Admission>, bodies: BodyReader) -> Router {
-    let bodies = Arc::new(bodies);
+pub fn router(admission: &Arc<Admission>, bodies: &BodyReader) -> Router {
     let route = |webhook| {
         let endpoint = Endpoint {
             admission: Arc::clone(admission),
-            bodies: Arc::clone(&bodies),
+            bodies: bodies.clone(),
             webhook,
         };
+        // Counted once for a request, whatever is in it.
+        let endpoint = Arc::new(endpoint);
         post(review).fallback(wrong_method).with_state(endpoint)
     };
     Router::new()
@@ -45,8 +45,9 @@ pub fn router(admission: &Arc<Admission>, bodies: BodyReader) -> Router {
         .fallback(wrong_path)
 }
 
-async fn review(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    let deadline = endpoint.admission.clock().monotonic() + budget(request.uri().query());
+async fn review(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+    let budget = budget(request.uri().query());
+    let timing = Timing::within(budget, endpoint.admission.clock());
     if !is_json(request.headers().get(header::CONTENT_TYPE)) {
         let reason = "send an AdmissionReview with content-type: application/json";
         return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason);
@@ -54,11 +55,11 @@ async fn review(State(endpoint): State<Endpoint>, request: Request) -> Response 
     let admission = &endpoint.admission;
     match endpoint.bodies.read(request.into_body()).await {
         Ok(Received::Whole(body)) => {
-            let answer = admission.answer(endpoint.webhook, &body, deadline).await;
+            let answer = admission.answer(endpoint.webhook, &body, timing).await;
             respond(answer, StatusCode::BAD_REQUEST)
         }
         Ok(Received::TooLarge(front)) => respond(
-            admission.answer_too_large(&front),
+            admission.answer_too_large(&front, timing),
             StatusCode::PAYLOAD_TOO_LARGE,
         ),
         Err(error) => {

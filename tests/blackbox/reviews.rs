@@ -157,7 +157,7 @@ async fn a_review_cut_off_anywhere_is_never_allowed() {
             assert!(!answer.is_allowed(), "cut at {end}");
             assert_eq!(answer.uid(), UID, "cut at {end}");
         }
-        if let Ok(answer) = service.admission.answer_too_large(cut) {
+        if let Ok(answer) = service.answer_too_large(cut) {
             let answer = Answered::of(&answer);
             assert!(!answer.is_allowed(), "cut at {end}");
             assert_eq!(answer.uid(), UID, "cut at {end}");
@@ -327,19 +327,16 @@ async fn a_review_too_large_to_read_is_answered_from_its_front() {
     let body = wire(&create_with("team-a", NO_TAG));
     let front = &body.as_bytes()[..body.find("\"containers\"").unwrap()];
     let answer = |policy| {
-        let answer = Service::with(policy).admission.answer_too_large(front);
+        let answer = Service::with(policy).answer_too_large(front);
         Answered::of(&answer.unwrap())
     };
     insta::assert_snapshot!(answer(Policy::default()).said(), @"refused: this Pod is too large to check: its review is over 7 MiB; make its spec smaller");
     insta::assert_snapshot!(answer(acting(Action::Warn)).said(), @"warning: this Pod was not checked: its review is over 7 MiB");
     let said = Service::new()
-        .admission
         .answer_too_large(b"{\"apiVersion\":\"v1\"")
         .unwrap_err();
     insta::assert_snapshot!(said, @"the body is too large, and no AdmissionReview starts it");
     let excluded = wire(&create_with(EXCLUDED, NO_TAG));
-    let answer = Service::new()
-        .admission
-        .answer_too_large(&excluded.as_bytes()[..700]);
+    let answer = Service::new().answer_too_large(&excluded.as_bytes()[..700]);
     assert!(Answered::of(&answer.unwrap()).is_untouched());
 }

@@ -147,7 +147,7 @@ impl Stage {
             ServerMetrics::register(&mut registry),
         );
         let transport = Transport::tls(Arc::unwrap_or_clone(tls));
-        let router = routes::router(&admission, BodyReader::new(BodyLimits::default()));
+        let router = routes::router(&admission, &BodyReader::new(BodyLimits::default()));
         tokio::spawn(listener::serve(tcp, transport, router, options));
         Ok(Self {
             address,

@@ -140,10 +140,8 @@ impl Server {
         );
         options.limits.connections = self.config.max_connections;
         options.limits.drain = self.config.drain_time;
-        let router = routes::router(
-            &self.assembly.admission,
-            BodyReader::new(BodyLimits::default()),
-        );
+        let bodies = BodyReader::new(BodyLimits::default());
+        let router = routes::router(&self.assembly.admission, &bodies);
         let transport = Transport::tls(Arc::unwrap_or_clone(tls));
         supervisor.spawn_listener(
             "webhook",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ecr_admission::admit::{Admission, Settings, Webhook};
+use ecr_admission::admit::{Admission, NotAReview, Settings, Timing, Webhook};
 use ecr_admission::assembly::{Assembly, METRICS_PREFIX, Outside, Rules, assemble};
 use ecr_admission::clock::Clock;
 use ecr_admission::event::EventSink;
@@ -140,7 +140,7 @@ impl Service {
     }
 
     pub(crate) fn router(&self) -> Router {
-        routes::router(&self.admission, BodyReader::new(BodyLimits::default()))
+        routes::router(&self.admission, &BodyReader::new(BodyLimits::default()))
     }
 
     /// Starts the work that no admission asks for.
@@ -167,10 +167,16 @@ impl Service {
             .unwrap()
     }
 
+    /// The answer to a review of which only the front was kept, or why there is none.
+    pub(crate) fn answer_too_large(&self, front: &[u8]) -> Result<Vec<u8>, NotAReview> {
+        let timing = Timing::within(PATIENCE, &self.clock);
+        self.admission.answer_too_large(front, timing)
+    }
+
     /// The answer to any bytes, or why there is none.
     pub(crate) async fn answer(&self, webhook: Webhook, body: &[u8]) -> Result<Answered, String> {
-        let deadline = self.clock.monotonic() + PATIENCE;
-        let answer = self.admission.answer(webhook, body, deadline).await;
+        let timing = Timing::within(PATIENCE, &self.clock);
+        let answer = self.admission.answer(webhook, body, timing).await;
         answer
             .map(|answer| Answered::of(&answer))
             .map_err(|error| error.to_string())

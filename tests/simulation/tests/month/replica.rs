@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ecr_admission::admit::{Admission, Settings, Webhook};
+use ecr_admission::admit::{Admission, Settings, Timing, Webhook};
 use ecr_admission::assembly::{Assembly, Outside, Rules, assemble};
 use ecr_admission::clock::Clock;
 use ecr_admission::event::NoEvents;
@@ -341,8 +341,8 @@ pub(crate) async fn admit(
         [{}]}}}},"dryRun":false}}}}"#,
         containers.collect::<Vec<_>>().join(",")
     );
-    let deadline = clock.monotonic() + PATIENCE;
-    let answer = admission.answer(Webhook::Mutating, body.as_bytes(), deadline);
+    let timing = Timing::within(PATIENCE, clock);
+    let answer = admission.answer(Webhook::Mutating, body.as_bytes(), timing);
     Answer::read(&answer.await.unwrap())
 }
 
