@@ -27,6 +27,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const ROUNDS: usize = 21;
 /// As many requests at full speed, and as many a second at an even pace, for each size of a review.
 const LOADS: [(usize, u32); 3] = [(20_000, 5_000), (12_000, 5_000), (4_000, 1_500)];
+/// In how many turns of each, one behind the other, a round's requests at full speed are sent: a shared machine changes its
+/// speed by a third within a tenth of a second.
+const TURNS: usize = 8;
 /// How long a round at an even pace takes, in seconds.
 const EVEN_SECONDS: u32 = 2;
 /// After so long the kernel has added up what a thread took: it does when the thread goes to sleep.
@@ -60,16 +63,47 @@ async fn compare() -> anyhow::Result<()> {
         let body = review::body(bytes);
         let mut noop = Contestant::start(Kind::Noop, &body).await?;
         let mut webhook = Contestant::start(Kind::Webhook, &body).await?;
-        noop.load(requests / 4, pace).await?;
-        webhook.load(requests / 4, pace).await?;
+        round(&mut noop, &mut webhook, requests / 4, pace).await?;
         let mut rounds = Vec::new();
-        for _ in 0..ROUNDS {
-            let noop = noop.load(requests, pace).await?;
-            rounds.push((noop, webhook.load(requests, pace).await?));
+        for number in 0..ROUNDS {
+            // Who comes first gains nothing by it.
+            let (of_noop, of_webhook) = if number % 2 == 0 {
+                round(&mut noop, &mut webhook, requests, pace).await?
+            } else {
+                let (of_webhook, of_noop) = round(&mut webhook, &mut noop, requests, pace).await?;
+                (of_noop, of_webhook)
+            };
+            rounds.push((of_noop, of_webhook));
         }
         print_size(&body, &rounds);
     }
     Ok(())
+}
+
+/// Loads both in turn, at full speed and then at an even pace.
+async fn round(
+    first: &mut Contestant,
+    second: &mut Contestant,
+    requests: usize,
+    pace: u32,
+) -> anyhow::Result<(Measured, Measured)> {
+    let (mut of_first, mut of_second) = (Vec::new(), Vec::new());
+    let requests = requests / TURNS;
+    // Behind an even pace the first turn is a slow one.
+    first.at_full_speed(requests).await?;
+    for number in 0..TURNS {
+        if number % 2 == 0 {
+            of_first.push(first.at_full_speed(requests).await?);
+            of_second.push(second.at_full_speed(requests).await?);
+        } else {
+            of_second.push(second.at_full_speed(requests).await?);
+            of_first.push(first.at_full_speed(requests).await?);
+        }
+    }
+    Ok((
+        Measured::of(&of_first, &first.at_a_pace(pace).await?),
+        Measured::of(&of_second, &second.at_a_pace(pace).await?),
+    ))
 }
 
 fn print_size(body: &[u8], rounds: &[(Measured, Measured)]) {
@@ -119,6 +153,42 @@ struct Measured {
     p99: f64,
 }
 
+/// What one turn showed.
+struct Turn {
+    /// The server's.
+    cpu: Duration,
+    took: Duration,
+    /// Of every request, shortest first.
+    latencies: Vec<Duration>,
+}
+
+impl Measured {
+    fn of(full: &[Turn], even: &Turn) -> Self {
+        let seconds =
+            |of: fn(&Turn) -> Duration| full.iter().map(of).sum::<Duration>().as_secs_f64();
+        let requests: f64 = full.iter().map(Turn::requests).sum();
+        Self {
+            cpu_seconds: even.cpu.as_secs_f64() / even.requests(),
+            cpu_at_full_speed: seconds(|turn| turn.cpu) / requests,
+            per_second: requests / seconds(|turn| turn.took),
+            p50: even.percentile(50),
+            p99: even.percentile(99),
+        }
+    }
+}
+
+impl Turn {
+    fn requests(&self) -> f64 {
+        u32::try_from(self.latencies.len()).map_or(f64::INFINITY, f64::from)
+    }
+
+    /// In seconds.
+    fn percentile(&self, percent: usize) -> f64 {
+        let place = self.latencies.len() * percent / 100;
+        self.latencies[place.min(self.latencies.len() - 1)].as_secs_f64()
+    }
+}
+
 /// A server in a process of its own, and the connections to it.
 struct Contestant {
     server: Server,
@@ -132,25 +202,23 @@ impl Contestant {
         Ok(Self { server, generator })
     }
 
-    async fn load(&mut self, requests: usize, pace: u32) -> anyhow::Result<Measured> {
-        let start = self.server.cpu()?;
-        let full = self.generator.run(requests, None).await?;
-        tokio::time::sleep(COUNTED).await;
+    async fn at_full_speed(&mut self, requests: usize) -> anyhow::Result<Turn> {
+        self.turn(requests, None).await
+    }
+
+    async fn at_a_pace(&mut self, pace: u32) -> anyhow::Result<Turn> {
+        let requests = usize::try_from(pace * EVEN_SECONDS)?;
+        self.turn(requests, Some(pace)).await
+    }
+
+    async fn turn(&mut self, requests: usize, per_second: Option<u32>) -> anyhow::Result<Turn> {
         let before = self.server.cpu()?;
-        let even = usize::try_from(pace * EVEN_SECONDS)?;
-        let Load { latencies, .. } = self.generator.run(even, Some(pace)).await?;
+        let Load { took, latencies } = self.generator.run(requests, per_second).await?;
         tokio::time::sleep(COUNTED).await;
-        let cpu = self.server.cpu()?.saturating_sub(before);
-        let at_full_speed = before.saturating_sub(start);
-        let count = |latencies: &[Duration]| u32::try_from(latencies.len()).map(f64::from);
-        let at =
-            |percent: usize| latencies[(latencies.len() * percent / 100).min(latencies.len() - 1)];
-        Ok(Measured {
-            cpu_seconds: cpu.as_secs_f64() / count(&latencies)?,
-            cpu_at_full_speed: at_full_speed.as_secs_f64() / count(&full.latencies)?,
-            per_second: count(&full.latencies)? / full.took.as_secs_f64(),
-            p50: at(50).as_secs_f64(),
-            p99: at(99).as_secs_f64(),
+        Ok(Turn {
+            cpu: self.server.cpu()?.saturating_sub(before),
+            took,
+            latencies,
         })
     }
 }
