@@ -9,7 +9,7 @@ use crate::clock::{Clock, Moment};
 /// When a review arrived, and by when its answer must be on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// What credentials are judged by too: asking the clocks again takes as long as judging an image.
+    /// What credentials are judged by too: the clocks are not asked again for that.
     pub arrived: Moment,
     /// By the monotonic clock.
     pub deadline: Instant,
