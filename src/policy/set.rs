@@ -7,7 +7,7 @@ use super::compile::{Compiled, Labels, PolicyVersion, Source};
 use super::compiled::DefaultGrant;
 use super::demand::{Demander, Demands};
 use super::grants::{Conflict, Grants, Limited};
-use super::spec::NamespaceSelector;
+use super::unreadable::Unreadable;
 use super::{Action, Identity, OnFailure, Policy};
 
 /// All policies that there are, and the settings underneath.
@@ -26,72 +26,6 @@ pub struct Selection {
     selecting: Vec<usize>,
     exempting: Vec<(usize, usize)>,
     unreadable: Option<usize>,
-}
-
-/// A policy that cannot be read: what it said is lost, so the namespaces that it selected are granted nothing.
-#[derive(Clone, Debug)]
-pub struct Unreadable {
-    name: String,
-    selector: Option<super::compile::Selector>,
-    version: Option<PolicyVersion>,
-}
-
-impl Unreadable {
-    /// A policy that cannot be read. `namespaces` is its selector where that alone can be read; where it cannot, `last` is
-    /// what it was when it could.
-    pub fn new(
-        name: &str,
-        namespaces: Option<&NamespaceSelector>,
-        last: Option<&Compiled>,
-    ) -> Self {
-        let readable = namespaces.and_then(super::compile::Selector::readable);
-        Self {
-            name: name.to_owned(),
-            selector: readable.or_else(|| last.map(|last| last.selector.clone())),
-            version: None,
-        }
-    }
-
-    /// The same, as that version of an object in the cluster is.
-    #[must_use]
-    pub fn of_version(self, version: PolicyVersion) -> Self {
-        Self {
-            version: Some(version),
-            ..self
-        }
-    }
-
-    /// The policy's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The same; where nothing tells whom it is about, what was known of it `before` still does.
-    #[must_use]
-    pub fn or(self, before: &Self) -> Self {
-        Self {
-            selector: self.selector.or_else(|| before.selector.clone()),
-            ..self
-        }
-    }
-
-    /// Whether it is known to select a namespace. Without a selector, nobody knows whom it was about: no namespace in
-    /// particular, but as long as it is there no namespace is granted anything by default.
-    pub fn selects(&self, namespace: &str, labels: &Labels) -> bool {
-        let selector = self.selector.as_ref();
-        selector.is_some_and(|selector| selector.matches(namespace, labels))
-    }
-}
-
-/// How far the tokens of a policy's namespaces are out of others' reach.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    /// It grants no credentials.
-    NothingGranted,
-    /// Nobody else gets tokens of its roles.
-    Isolated,
-    /// Others do, and why.
-    Shared(String),
 }
 
 impl PolicySet {
@@ -138,7 +72,7 @@ impl PolicySet {
         let readable = self.policies.iter();
         let readable = readable.map(|policy| (policy.name(), policy.version()));
         let unreadable = self.unreadable.iter();
-        let unreadable = unreadable.map(|lost| (lost.name(), lost.version.as_ref()));
+        let unreadable = unreadable.map(|lost| (lost.name(), lost.version()));
         let is_current = |(name, version): (&str, Option<&PolicyVersion>)| {
             version.is_some() && version == versions.get(name)
         };
@@ -229,7 +163,7 @@ impl PolicySet {
 
     fn grants(&self, granting: &[&Compiled], unreadable: Option<usize>) -> (Grants, Vec<Conflict>) {
         if let Some(lost) = unreadable {
-            let lost = self.unreadable[lost].name.clone();
+            let lost = self.unreadable[lost].name().to_owned();
             let nothing = Limited::nothing(Action::Enforce, Some(lost));
             return (Grants::Limited(nothing), Vec::new());
         }
@@ -259,41 +193,6 @@ impl PolicySet {
         } else {
             DefaultGrant::Controller
         })
-    }
-
-    /// How far the tokens of a policy's namespaces are out of others' reach.
-    pub fn isolation(&self, policy: &Compiled) -> Isolation {
-        let providing = || {
-            let grants = policy.grants.iter();
-            grants.filter(|grant| grant.source != Source::Nodes)
-        };
-        if providing().next().is_none() {
-            return Isolation::NothingGranted;
-        }
-        for grant in providing() {
-            let Source::Role(role) = &grant.source else {
-                return Isolation::Shared(
-                    "it grants the identity of ecr-admission itself, whose token opens all that this may pull"
-                        .to_owned(),
-                );
-            };
-            let others = self
-                .policies
-                .iter()
-                .filter(|other| other.name != policy.name);
-            let sharing = others.into_iter().find(|other| {
-                let mut grants = other.grants.iter();
-                grants.any(|other| matches!(&other.source, Source::Role(theirs) if theirs.arn() == role.arn()))
-            });
-            if let Some(other) = sharing {
-                return Isolation::Shared(format!(
-                    "policy {:?} grants {} too",
-                    other.name,
-                    role.arn()
-                ));
-            }
-        }
-        Isolation::Isolated
     }
 
     fn demands(&self, selection: &Selection) -> Demands {

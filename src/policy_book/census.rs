@@ -61,7 +61,7 @@ impl Census {
             let lost = conflicts.iter().filter(|lost| lost.loser == policy.name());
             let counted = Counted {
                 namespaces: *namespaces,
-                isolation: set.isolation(policy),
+                isolation: Isolation::among(set.policies(), policy),
                 conflicts: lost.cloned().collect(),
             };
             (policy.name().to_owned(), counted)

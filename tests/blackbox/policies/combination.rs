@@ -190,7 +190,7 @@ fn a_policy_is_isolated_when_nobody_else_gets_tokens_of_its_roles() {
     let found: Vec<String> = set
         .policies()
         .iter()
-        .map(|policy| match set.isolation(policy) {
+        .map(|policy| match Isolation::among(set.policies(), policy) {
             Isolation::NothingGranted => format!("{}: nothing granted", policy.name()),
             Isolation::Isolated => format!("{}: isolated", policy.name()),
             Isolation::Shared(why) => format!("{}: shared, {why}", policy.name()),
