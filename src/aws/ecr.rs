@@ -28,7 +28,8 @@ use super::TokenLife;
 use super::answer;
 use super::chain::{Basis, DefaultChain};
 use super::credentials::SharedCredentials;
-use super::failure::{self, Place};
+use super::ecr_failure::{self, CallError, Place};
+use super::failure;
 use super::role::Roles;
 use super::role_failure::{self, Refused};
 use super::settings::{AwsSettings, SetupError};
@@ -175,18 +176,18 @@ impl EcrTokenSource {
             clock_ahead: date.get().map(|aws| self.clock.now().duration_since(aws)),
         };
         let output = match tokio::time::timeout_at(deadline, call).await {
-            Err(_) => return Err(failure::slow_answer(&place(&date)).into()),
+            Err(_) => return Err(ecr_failure::slow(&place(&date)).into()),
             Ok(Err(error)) => {
                 return Err(Refused {
-                    blames_credentials: failure::blames_credentials(&error),
-                    error: failure::mint(&error, &place(&date)),
+                    blames_credentials: ecr_failure::blames_credentials(&error),
+                    error: ecr_failure::explain(&error, &place(&date)),
                 });
             }
             Ok(Ok(output)) => output,
         };
         let issued_at = date.get().unwrap_or_else(|| self.clock.now());
         let answer = answer::read(output, issued_at, self.life)
-            .map_err(|malformed| failure::malformed(malformed, &place(&date)))?;
+            .map_err(|malformed| ecr_failure::malformed(malformed, &place(&date)))?;
         if answer.expiry_assumed {
             self.warn_of_expiry(&key.region);
         }
@@ -198,7 +199,7 @@ impl EcrTokenSource {
         key: &TokenKey,
         credentials: Credentials,
         date: DateHeader,
-    ) -> Result<GetAuthorizationTokenOutput, failure::CallError> {
+    ) -> Result<GetAuthorizationTokenOutput, CallError> {
         let this_call = aws_sdk_ecr::Config::builder()
             .region(Region::new(key.region.to_string()))
             .credentials_provider(credentials)

@@ -2,8 +2,10 @@
 
 mod answer;
 mod chain;
+mod codes;
 mod credentials;
 mod ecr;
+mod ecr_failure;
 mod failure;
 mod http;
 mod registry;

@@ -4,7 +4,8 @@ use aws_sdk_sts::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use super::failure::{BAD_SIGNATURE, DENIED, EXPIRED, THROTTLED, UNKNOWN_KEY, error, quote};
+use super::codes::{BAD_SIGNATURE, DENIED, EXPIRED, THROTTLED, UNKNOWN_KEY};
+use super::failure::{error, quote};
 use super::transport::{self, words};
 use crate::policy::RoleIdentity;
 use crate::token::{MintError, MintErrorKind as Kind};
