@@ -66,15 +66,17 @@ impl Supervisor {
         }
     }
 
-    /// Runs a task that is never to end: when it ends or panics, `task` makes it anew after a pause. `name` labels a
-    /// metric.
-    pub fn spawn<F, T>(&mut self, name: &'static str, task: F)
+    /// Runs a task that is never to end: when it ends or panics, `task` makes it anew of its `parts` after a pause. `name`
+    /// labels a metric.
+    pub fn spawn<P, F, T>(&mut self, name: &'static str, parts: P, task: F)
     where
-        F: FnMut() -> T + Send + 'static,
+        P: Clone + Send + 'static,
+        F: Fn(P) -> T + Send + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
         self.metrics.expect_task(name);
         let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        let task = move || task(parts.clone());
         self.background
             .spawn(restart_for_ever(name, task, clock, metrics));
     }
@@ -205,12 +207,12 @@ async fn end_of(name: &'static str, task: impl Future<Output = ()>) {
 
 async fn restart_for_ever<F, T>(
     name: &'static str,
-    mut task: F,
+    task: F,
     clock: Clock,
     metrics: ServerMetrics,
 ) -> Failure
 where
-    F: FnMut() -> T,
+    F: Fn() -> T,
     T: Future<Output = ()>,
 {
     let mut restarts = Restarts::default();
@@ -283,10 +285,11 @@ mod tests {
         fn failing(&mut self) -> Arc<AtomicUsize> {
             let starts = Arc::new(AtomicUsize::new(0));
             let counted = Arc::clone(&starts);
-            self.supervisor.spawn("failing", move || {
-                let start = counted.fetch_add(1, Ordering::Relaxed);
-                async move { assert!(start % 2 == 1, "a panic on purpose") }
-            });
+            self.supervisor
+                .spawn("failing", counted, |counted| async move {
+                    let start = counted.fetch_add(1, Ordering::Relaxed);
+                    assert!(start % 2 == 1, "a panic on purpose");
+                });
             starts
         }
     }
@@ -313,10 +316,12 @@ mod tests {
         let mut bench = Bench::new();
         let starts = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&starts);
-        bench.supervisor.spawn("rare", move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-            sleep(RESTARTS_WITHIN / 4)
-        });
+        bench
+            .supervisor
+            .spawn("rare", counted, |counted| async move {
+                counted.fetch_add(1, Ordering::Relaxed);
+                sleep(RESTARTS_WITHIN / 4).await;
+            });
         let running = bench.supervisor.run_until(bench.signals, bench.exit);
         let ended = tokio::time::timeout(Duration::from_hours(24), running).await;
         assert!(ended.is_err(), "still running");

@@ -103,14 +103,14 @@ impl Certificates {
     /// Runs what keeps the certificate and the clients.
     pub(super) fn spawn(self, supervisor: &mut Supervisor, health: &Health) {
         match self.source {
-            Source::Files(reloader) => supervisor.spawn("certificate", move || {
-                let reloader = Arc::clone(&reloader);
-                async move { reloader.run().await }
-            }),
+            Source::Files(reloader) => {
+                supervisor.spawn("certificate", reloader, |reloader| async move {
+                    reloader.run().await;
+                });
+            }
             Source::SelfManaged(keeper, watches) => {
-                supervisor.spawn("certificate", move || {
-                    let keeper = Arc::clone(&keeper);
-                    async move { keeper.run().await }
+                supervisor.spawn("certificate", keeper, |keeper| async move {
+                    keeper.run().await;
                 });
                 for (name, watch) in watches {
                     super::tasks::spawn_watch(
@@ -124,9 +124,8 @@ impl Certificates {
             }
         }
         if let Some(clients) = self.clients {
-            supervisor.spawn("client-ca", move || {
-                let clients = Arc::clone(&clients);
-                async move { clients.run().await }
+            supervisor.spawn("client-ca", clients, |clients| async move {
+                clients.run().await;
             });
         }
     }

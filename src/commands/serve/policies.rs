@@ -99,9 +99,8 @@ impl Policies {
     pub(super) fn spawn(self, supervisor: &mut Supervisor, health: &Health) {
         match self {
             Self::None => {}
-            Self::Files(keeper) => supervisor.spawn("policy-files", move || {
-                let keeper = Arc::clone(&keeper);
-                async move { keeper.run().await }
+            Self::Files(keeper) => supervisor.spawn("policy-files", keeper, |keeper| async move {
+                keeper.run().await;
             }),
             Self::Cluster(cluster) => cluster.spawn(supervisor, health),
         }
@@ -165,14 +164,10 @@ impl FromCluster {
         let broken = health.condition(WATCH);
         spawn_watch(supervisor, WATCH, self.watch, Some(self.listed), broken);
         let book = self.book;
-        supervisor.spawn(POLICIES, move || {
-            let book = Arc::clone(&book);
-            async move { book.run().await }
-        });
+        supervisor.spawn(POLICIES, book, |book| async move { book.run().await });
         let keeper = self.keeper;
-        supervisor.spawn("policy-status", move || {
-            let keeper = Arc::clone(&keeper);
-            async move { keeper.run().await }
+        supervisor.spawn("policy-status", keeper, |keeper| async move {
+            keeper.run().await;
         });
     }
 }

@@ -63,12 +63,13 @@ impl Repositories {
             spawn_watch(supervisor, WATCH, watch, None, broken.clone());
         }
         let keeper = self.keeper;
-        supervisor.spawn("repositories", move || {
-            let (keeper, book) = (Arc::clone(&keeper), book.clone());
-            async move {
+        supervisor.spawn(
+            "repositories",
+            (keeper, book),
+            |(keeper, book)| async move {
                 known(book).await;
                 keeper.run().await;
-            }
-        });
+            },
+        );
     }
 }

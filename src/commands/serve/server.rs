@@ -27,6 +27,9 @@ use crate::server::routes;
 use crate::server::shutdown::Shutdown;
 use crate::server::supervise::{Exit, Signals, Supervisor};
 
+/// The listeners' names, in metrics and logs.
+const WEBHOOK: &str = "webhook";
+const ADMIN: &str = "admin";
 /// The admin port serves a kubelet and a few scrapers.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -104,25 +107,14 @@ impl Server {
 
     pub(super) async fn run(self, signals: Signals) -> Result<(), anyhow::Error> {
         let mut supervisor = Supervisor::new(self.clock.clone(), self.metrics.clone());
-        let shutdown = Shutdown::new();
-        tasks::fill_mirrors(
-            &mut supervisor,
-            &self.config,
-            &self.cluster,
-            &self.assembly,
-            &self.clock,
-            &self.health,
-        );
-        tasks::look_after(
-            &mut supervisor,
-            &self.assembly,
-            &self.policies,
-            &self.health,
-        );
-        tasks::warm_up(self.source);
-
+        // The admin port is never told to end: somebody asks about readiness to the very end.
+        let (shutdown, never) = (Shutdown::new(), Shutdown::new());
+        let for_webhooks = self.webhook_options(&shutdown);
+        let for_admin = self.admin_options(&never);
         let (listen, admin) = (self.webhooks.local_addr()?, self.admin.local_addr()?);
         let tls = self.certificates.server_config(&self.clock)?;
+        self.spawn_upkeep(&mut supervisor);
+
         self.certificates.spawn(&mut supervisor, &self.health);
         let book = self.policies.book();
         self.policies.spawn(&mut supervisor, &self.health);
@@ -132,31 +124,15 @@ impl Server {
         if let Some(repositories) = self.repositories {
             repositories.spawn(&mut supervisor, &self.health, book);
         }
-        let mut options = Options::new(
-            "webhook",
-            &shutdown,
-            self.clock.clone(),
-            self.metrics.clone(),
-        );
-        options.limits.connections = self.config.max_connections;
-        options.limits.drain = self.config.drain_time;
+
         let bodies = BodyReader::new(BodyLimits::default());
         let router = routes::router(&self.assembly.admission, &bodies);
         let transport = Transport::tls(Arc::unwrap_or_clone(tls));
-        supervisor.spawn_listener(
-            "webhook",
-            listener::serve(self.webhooks, transport, router, options),
-        );
-
-        // Never told to end: somebody asks about readiness to the very end.
-        let never = Shutdown::new();
-        let mut options = Options::new("admin", &never, self.clock, self.metrics);
-        options.limits.connections = ADMIN_CONNECTIONS;
+        let webhooks = listener::serve(self.webhooks, transport, router, for_webhooks);
+        supervisor.spawn_listener(WEBHOOK, webhooks);
         let router = admin_router(self.health.clone(), Arc::new(self.registry));
-        supervisor.spawn_companion(
-            "admin",
-            listener::serve(self.admin, Transport::Plain, router, options),
-        );
+        let probes = listener::serve(self.admin, Transport::Plain, router, for_admin);
+        supervisor.spawn_companion(ADMIN, probes);
 
         tracing::info!(
             %listen,
@@ -174,6 +150,34 @@ impl Server {
             .run_until(signals, exit)
             .await
             .map_err(Into::into)
+    }
+
+    /// What goes on whatever is configured.
+    fn spawn_upkeep(&self, supervisor: &mut Supervisor) {
+        tasks::fill_mirrors(
+            supervisor,
+            &self.config,
+            &self.cluster,
+            &self.assembly,
+            &self.clock,
+            &self.health,
+        );
+        tasks::look_after(supervisor, &self.assembly, &self.policies, &self.health);
+        tasks::warm_up(Arc::clone(&self.source));
+    }
+
+    fn webhook_options(&self, shutdown: &Shutdown) -> Options {
+        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        let mut options = Options::new(WEBHOOK, shutdown, clock, metrics);
+        options.limits.connections = self.config.max_connections;
+        options.limits.drain = self.config.drain_time;
+        options
+    }
+
+    fn admin_options(&self, never: &Shutdown) -> Options {
+        let mut options = Options::new(ADMIN, never, self.clock.clone(), self.metrics.clone());
+        options.limits.connections = ADMIN_CONNECTIONS;
+        options
     }
 }
 

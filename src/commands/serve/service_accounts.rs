@@ -67,9 +67,8 @@ impl ServiceAccounts {
         let broken = health.condition(WATCH);
         spawn_watch(supervisor, WATCH, self.watch, None, broken);
         let keeper = self.keeper;
-        supervisor.spawn("service-accounts", move || {
-            let keeper = Arc::clone(&keeper);
-            async move { keeper.run().await }
+        supervisor.spawn("service-accounts", keeper, |keeper| async move {
+            keeper.run().await;
         });
     }
 }

@@ -63,32 +63,21 @@ pub(super) fn look_after(
     let admission = Arc::clone(&assembly.admission);
     let tokens = health.condition("ecr-tokens");
     let healing = health.condition("waiting-namespaces");
-    supervisor.spawn("health", move || {
-        let (admission, tokens, healing) =
-            (Arc::clone(&admission), tokens.clone(), healing.clone());
-        async move { observe(&admission, &tokens, &healing).await }
+    let parts = (admission, tokens, healing);
+    supervisor.spawn("health", parts, |(admission, tokens, healing)| async move {
+        observe(&admission, &tokens, &healing).await;
     });
-    let (admission, book) = (Arc::clone(&assembly.admission), policies.book());
-    supervisor.spawn("refresh", move || {
-        let (admission, book) = (Arc::clone(&admission), book.clone());
-        async move {
-            known(book).await;
-            admission.keep_fresh().await;
-        }
+    let parts = (Arc::clone(&assembly.admission), policies.book());
+    supervisor.spawn("refresh", parts.clone(), |(admission, book)| async move {
+        known(book).await;
+        admission.keep_fresh().await;
     });
-    let (admission, book) = (Arc::clone(&assembly.admission), policies.book());
-    supervisor.spawn("reconcile", move || {
-        let (admission, book) = (Arc::clone(&admission), book.clone());
-        async move {
-            known(book).await;
-            admission.reconcile().await;
-        }
+    supervisor.spawn("reconcile", parts, |(admission, book)| async move {
+        known(book).await;
+        admission.reconcile().await;
     });
     let events = Arc::clone(&assembly.events);
-    supervisor.spawn("events", move || {
-        let events = Arc::clone(&events);
-        async move { events.run().await }
-    });
+    supervisor.spawn("events", events, |events| async move { events.run().await });
 }
 
 /// Credentials may come from the network; the first admission should not be the one that waits for them.
@@ -109,12 +98,8 @@ pub(super) fn spawn_watch<T: Send + Sync + 'static>(
     broken: Condition,
 ) {
     let mut state = watch.state();
-    let watch = Arc::new(watch);
-    supervisor.spawn(name, move || {
-        let watch = Arc::clone(&watch);
-        async move {
-            watch.run().await;
-        }
+    supervisor.spawn(name, Arc::new(watch), |watch| async move {
+        watch.run().await;
     });
     tokio::spawn(async move {
         loop {
